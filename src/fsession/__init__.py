@@ -1,0 +1,1 @@
+"""BPF tracing sessions: one program at the entry and the exit of a kernel function."""
