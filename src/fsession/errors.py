@@ -112,7 +112,12 @@ class VerifierError(KernelError):
     """
 
     def __init__(
-        self, program: str, errno: int, log: str = "", summary: str = "", lines: tuple[str, ...] = ()
+        self,
+        program: str,
+        errno: int,
+        log: str = "",
+        summary: str = "",
+        lines: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"load program '{program}'", errno)
         reason = summary or (log.strip().splitlines() or ["the kernel gave no log"])[-1]

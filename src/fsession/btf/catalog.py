@@ -1,0 +1,3 @@
+"""`Types`: all types of one BTF object, found by name or id."""
+
+from __future__ import annotations

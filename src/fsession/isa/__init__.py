@@ -1,0 +1,1 @@
+"""BPF instructions: values, encoding, text, control flow. RFC 9669."""

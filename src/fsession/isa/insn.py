@@ -1,0 +1,298 @@
+"""One BPF instruction as a value: decode, encode, and functions that build the usual ones.
+
+The wire form is a slot of 8 bytes (RFC 9669, section 3)::
+
+    byte  0        1              2..3          4..7
+    +--------+-----+-----+----------------+-----------------+
+    | opcode | src | dst |  offset (s16)  | immediate (s32) |
+    +--------+-----+-----+----------------+-----------------+
+             7    4 3   0                     little endian
+
+A 64-bit immediate load (``lddw``) takes two slots and is one `Insn` here; the second slot holds
+the upper half of the immediate. Jump offsets, relocations and the kernel's logs count slots.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NewType
+
+from fsession.errors import BadInputError
+from fsession.isa.opcode import (
+    CALL_KFUNC,
+    CALL_LOCAL,
+    REG_COUNT,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    Size,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "LDDW",
+    "SLOT_BYTES",
+    "Insn",
+    "InsnOff",
+    "alu",
+    "alu32",
+    "atomic",
+    "call_helper",
+    "call_kfunc",
+    "call_local",
+    "decode",
+    "encode",
+    "exit_",
+    "ja",
+    "jmp",
+    "jmp32",
+    "lddw",
+    "ldx",
+    "load_map_fd",
+    "load_map_value",
+    "mov",
+    "mov32",
+    "offsets",
+    "slot_count",
+    "st",
+    "stx",
+]
+
+InsnOff = NewType("InsnOff", int)
+"""A place in a program, in slots of 8 bytes from its start: the kernel's instruction number."""
+
+SLOT_BYTES = 8
+LDDW = Class.LD | Mode.IMM | Size.DW
+
+_SLOT = struct.Struct("<BBhi")
+_U32 = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Insn:
+    """An instruction; `imm` is signed 32 bits, or for ``lddw`` 64 bits (unsigned).
+
+    In a pseudo ``lddw`` the low half of `imm` is the first slot's immediate (map fd, BTF id,
+    relative function), the high half the second's (offset into the map value, BTF object fd).
+    """
+
+    opcode: int
+    dst: int = 0
+    src: int = 0
+    off: int = 0
+    imm: int = 0
+
+    @property
+    def cls(self) -> Class:
+        return Class(self.opcode & 0x07)
+
+    @property
+    def is_lddw(self) -> bool:
+        return self.opcode == LDDW
+
+    @property
+    def slots(self) -> int:
+        """How many 8-byte slots the instruction takes: 2 for ``lddw``, otherwise 1."""
+        return 2 if self.opcode == LDDW else 1
+
+    @property
+    def is_jump(self) -> bool:
+        """A jump inside the function, conditional or not; calls and exit are none."""
+        if self.opcode & 0x07 not in (Class.JMP, Class.JMP32):
+            return False
+        return self.opcode & 0xF0 not in (Jmp.CALL, Jmp.EXIT)
+
+    @property
+    def is_exit(self) -> bool:
+        return self.opcode == Class.JMP | Jmp.EXIT
+
+    @property
+    def is_call(self) -> bool:
+        return self.opcode & 0xF7 == Class.JMP | Jmp.CALL
+
+    @property
+    def is_local_call(self) -> bool:
+        """A call of another function of the same program; `imm` is relative, in slots."""
+        return self.is_call and self.src == CALL_LOCAL
+
+    @property
+    def is_kfunc_call(self) -> bool:
+        """A call of a kernel function; `imm` is its BTF id, `off` an index into the fd array."""
+        return self.is_call and self.src == CALL_KFUNC
+
+    @property
+    def is_func_ref(self) -> bool:
+        """A ``lddw`` of the address of a function of the program, for a callback."""
+        return self.opcode == LDDW and self.src == Pseudo.FUNC
+
+    @property
+    def jump_off(self) -> int:
+        """Distance of a jump in slots, from the next instruction: `imm` for ``gotol``."""
+        return self.imm if self.opcode == Class.JMP32 | Jmp.JA else self.off
+
+
+def decode(data: bytes) -> tuple[Insn, ...]:
+    """Instructions of raw bytecode. Raises `BadInputError` with the byte offset."""
+    if len(data) % SLOT_BYTES:
+        raise BadInputError("bytecode is not a whole number of 8-byte slots", len(data))
+    insns: list[Insn] = []
+    slots = _SLOT.iter_unpack(data)
+    for at, (opcode, regs, off, imm) in enumerate(slots):
+        dst, src = regs & 0x0F, regs >> 4
+        if dst >= REG_COUNT or src >= REG_COUNT:
+            raise BadInputError(f"register r{max(dst, src)} does not exist", at * SLOT_BYTES)
+        if opcode == LDDW:
+            imm = (imm & _U32) | _second_half(next(slots, None), len(insns)) << 32
+        insns.append(Insn(opcode, dst, src, off, imm))
+    return tuple(insns)
+
+
+def _second_half(slot: tuple[int, int, int, int] | None, index: int) -> int:
+    if slot is None:
+        raise BadInputError(f"the 64-bit immediate of instruction {index} is cut off")
+    opcode, regs, off, imm = slot
+    if opcode or regs or off:
+        raise BadInputError(f"instruction {index}: second half of a 64-bit immediate is not zero")
+    return imm & _U32
+
+
+def encode(insns: Iterable[Insn]) -> bytes:
+    """The bytecode of instructions, little endian."""
+    out = bytearray()
+    for insn in insns:
+        regs = insn.src << 4 | insn.dst
+        if insn.opcode == LDDW:
+            out += _SLOT.pack(LDDW, regs, insn.off, _s32(insn.imm))
+            out += _SLOT.pack(0, 0, 0, _s32(insn.imm >> 32))
+        else:
+            out += _SLOT.pack(insn.opcode, regs, insn.off, insn.imm)
+    return bytes(out)
+
+
+def _s32(value: int) -> int:
+    value &= _U32
+    return value - (1 << 32) if value >> 31 else value
+
+
+def offsets(insns: Sequence[Insn]) -> list[InsnOff]:
+    """The slot at which each instruction starts, and as last element the end of the program."""
+    at, out = 0, []
+    for insn in insns:
+        out.append(InsnOff(at))
+        at += insn.slots
+    out.append(InsnOff(at))
+    return out
+
+
+def slot_count(insns: Iterable[Insn]) -> int:
+    """Length of a program in slots, as ``bpf_attr.insn_cnt`` counts."""
+    return sum(insn.slots for insn in insns)
+
+
+def mov(dst: int, src: int) -> Insn:
+    """``dst = src``, 64 bits, between registers. For a constant: ``alu(Alu.MOV, dst, imm=…)``."""
+    return Insn(Class.ALU64 | Alu.MOV | Source.X, dst, src)
+
+
+def mov32(dst: int, src: int) -> Insn:
+    """``(u32)dst = src``: the upper half becomes 0."""
+    return Insn(Class.ALU | Alu.MOV | Source.X, dst, src)
+
+
+def alu(op: Alu, dst: int, src: int | None = None, imm: int = 0, off: int = 0) -> Insn:
+    """64-bit arithmetic, with register `src` or, where it is None, the immediate."""
+    return _alu(Class.ALU64, op, dst, src, imm, off)
+
+
+def alu32(op: Alu, dst: int, src: int | None = None, imm: int = 0, off: int = 0) -> Insn:
+    """32-bit arithmetic; the upper half of `dst` becomes 0."""
+    return _alu(Class.ALU, op, dst, src, imm, off)
+
+
+def _alu(cls: Class, op: Alu, dst: int, src: int | None, imm: int, off: int) -> Insn:
+    if src is None:
+        return Insn(cls | op | Source.K, dst, 0, off, imm)
+    return Insn(cls | op | Source.X, dst, src, off, 0)
+
+
+def ldx(size: Size, dst: int, src: int, off: int = 0, *, signed: bool = False) -> Insn:
+    """``dst = *(size *)(src + off)``, extended by zeros or, `signed`, by the sign."""
+    return Insn(Class.LDX | size | (Mode.MEMSX if signed else Mode.MEM), dst, src, off)
+
+
+def stx(size: Size, dst: int, src: int, off: int = 0) -> Insn:
+    """``*(size *)(dst + off) = src``."""
+    return Insn(Class.STX | size | Mode.MEM, dst, src, off)
+
+
+def st(size: Size, dst: int, off: int, imm: int) -> Insn:
+    """``*(size *)(dst + off) = imm``."""
+    return Insn(Class.ST | size | Mode.MEM, dst, 0, off, imm)
+
+
+def atomic(op: Atomic, size: Size, dst: int, src: int, off: int = 0) -> Insn:
+    """Atomic `op` on ``*(size *)(dst + off)``; CMPXCHG compares with r0 and answers in r0."""
+    return Insn(Class.STX | size | Mode.ATOMIC, dst, src, off, op)
+
+
+def lddw(dst: int, imm: int, src: int = Pseudo.NONE) -> Insn:
+    """``dst = imm``, 64 bits; `src` gives the immediate its meaning (`Pseudo`)."""
+    return Insn(LDDW, dst, src, 0, imm & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def load_map_fd(dst: int, fd: int) -> Insn:
+    """``dst = map``, by its file descriptor in this process."""
+    return lddw(dst, fd & _U32, Pseudo.MAP_FD)
+
+
+def load_map_value(dst: int, fd: int, offset: int = 0) -> Insn:
+    """``dst = &map_value[offset]`` of an array map with one entry."""
+    return lddw(dst, (fd & _U32) | offset << 32, Pseudo.MAP_VALUE)
+
+
+def jmp(op: Jmp, dst: int, src: int | None = None, imm: int = 0, off: int = 0) -> Insn:
+    """``if dst op src goto pc+off``, all 64 bits compared."""
+    return _jmp(Class.JMP, op, dst, src, imm, off)
+
+
+def jmp32(op: Jmp, dst: int, src: int | None = None, imm: int = 0, off: int = 0) -> Insn:
+    """``if (u32)dst op src goto pc+off``."""
+    return _jmp(Class.JMP32, op, dst, src, imm, off)
+
+
+def _jmp(cls: Class, op: Jmp, dst: int, src: int | None, imm: int, off: int) -> Insn:
+    if src is None:
+        return Insn(cls | op | Source.K, dst, 0, off, imm)
+    return Insn(cls | op | Source.X, dst, src, off, 0)
+
+
+def ja(off: int) -> Insn:
+    """``goto pc+off``."""
+    return Insn(Class.JMP | Jmp.JA, off=off)
+
+
+def call_helper(number: int) -> Insn:
+    """Call of a helper by its number (``enum bpf_func_id``)."""
+    return Insn(Class.JMP | Jmp.CALL, imm=number)
+
+
+def call_local(off: int) -> Insn:
+    """Call of a function of the program, `off` slots from the next instruction."""
+    return Insn(Class.JMP | Jmp.CALL, src=CALL_LOCAL, imm=off)
+
+
+def call_kfunc(btf_id: int, fd_index: int = 0) -> Insn:
+    """Call of a kernel function by BTF id; `fd_index` is the place of its BTF in the fd array."""
+    return Insn(Class.JMP | Jmp.CALL, src=CALL_KFUNC, off=fd_index, imm=btf_id)
+
+
+def exit_() -> Insn:
+    """Leave the function; r0 is its result."""
+    return Insn(Class.JMP | Jmp.EXIT)
