@@ -139,7 +139,7 @@ class UnsupportedError(FsessionError):
 
 
 class AttachError(FsessionError):
-    """`target` can't be attached, and why. `errno` is the kernel's answer, 0 if it was not asked."""
+    """`target` can't be attached, and why. `errno` is the kernel's, 0 if it was not asked."""
 
     def __init__(self, target: str, reason: str, errno: int = 0) -> None:
         super().__init__(f"can't attach to '{target}': {reason}")

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import VOID, TypeId
-from fsession.uapi import AttachType, CoreReloKind, MapType, ProgType
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.isa.insn import Insn, InsnOff
+    from fsession.uapi import AttachType, CoreReloKind, MapType, ProgType
 
 __all__ = [
     "CoreRelo",
@@ -140,9 +140,10 @@ class Variable:
 class MapSpec:
     """A map as it is to be created. Sizes are bytes.
 
-    `flags` are `fsession.uapi.MapFlag`, `extra` is ``map_extra``. `key_type` and `value_type` are types of the object's BTF, VOID where it has none. `data` is the
-    initial value of a global-data map (its value_size bytes); `entries` initial ``(key, value)``
-    pairs, where for a map of maps or a prog array `value` is a name. `inner` is the template of a
+    `flags` are `fsession.uapi.MapFlag`, `extra` is ``map_extra``. `key_type` and `value_type` are
+    types of the object's BTF, VOID where it has none. `data` is the initial value of a global-data
+    map (its value_size bytes); `entries` initial ``(key, value)`` pairs, where for a map of maps
+    or a prog array `value` is a name. `inner` is the template of a
     map of maps. `frozen` maps can't be changed from user space after loading (``.rodata``).
     """
 
