@@ -1,5 +1,70 @@
-# One way to run things. Everything installs what it needs into .venv first.
+# One way to run things. Every target sets up what it needs first: a virtual environment in .venv
+# and, where apt and root are at hand, Debian's packages.
 .DEFAULT_GOAL := check
-.PHONY: check
+.PHONY: check format test test-unit test-kernel test-guest test-guests demo bench fuzz generate \
+        setup-test clean
 
-check: ; ruff format --check . && ruff check . && mypy && pytest -q tests/test_layers.py
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTHON := $(BIN)/python
+KERNEL ?= 7.2
+ARCH   ?= x86_64
+COUNT  ?= 100000
+
+# Kernel and architecture of each guest of the matrix, as the kernel suite runs in them.
+GUESTS := 6.1:x86_64 6.12:x86_64 7.0:x86_64 7.2:x86_64 7.3:x86_64 6.12:arm64 7.2:arm64
+
+$(VENV)/.ready: pyproject.toml
+	@echo "setting up $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install -q --upgrade 'pip>=25.1'
+	@$(PYTHON) -m pip install -q --group dev -e .
+	@touch $@
+
+check: $(VENV)/.ready
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_layers.py tests/test_exports.py
+
+format: $(VENV)/.ready
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# Everything: the README's command.
+test: test-unit test-kernel test-guests
+
+test-unit: setup-test
+	@$(BIN)/pytest -q -m "not kernel and not guest"
+
+test-kernel: setup-test
+	@$(BIN)/pytest -q -m "kernel and not guest" --ignore=tests/kernel
+
+test-guest: setup-test
+	@$(PYTHON) scripts/test_guest.py $(KERNEL):$(ARCH)
+
+test-guests: setup-test
+	@$(BIN)/pytest -q -m guest
+	@$(PYTHON) scripts/test_guest.py $(GUESTS)
+
+demo: $(VENV)/.ready
+	@scripts/packages.sh qemu
+	@$(PYTHON) scripts/demo.py
+
+bench: setup-test
+	@$(PYTHON) bench/run.py
+
+# make fuzz COUNT=2000 takes half a minute.
+fuzz: setup-test
+	@$(PYTHON) fuzz/fuzz_obj.py --count $(COUNT)
+	@$(PYTHON) fuzz/fuzz_btf.py --count $(COUNT)
+
+# The constants and layouts of the kernel's ABI, from the BTF of Linux $(KERNEL).
+generate: setup-test
+	@$(PYTHON) scripts/generate.py --kernel $(KERNEL)
+
+setup-test: $(VENV)/.ready
+	@scripts/packages.sh qemu tools
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
