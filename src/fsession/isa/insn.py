@@ -34,7 +34,7 @@ from fsession.isa.opcode import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "LDDW",
@@ -69,10 +69,20 @@ InsnOff = NewType("InsnOff", int)
 """A place in a program, in slots of 8 bytes from its start: the kernel's instruction number."""
 
 SLOT_BYTES = 8
-LDDW = Class.LD | Mode.IMM | Size.DW
+LDDW = int(Class.LD | Mode.IMM | Size.DW)
 
 _SLOT = struct.Struct("<BBhi")
 _U32 = 0xFFFF_FFFF
+
+# Plain integers: arithmetic on enum members costs a microsecond, and every pass over a program
+# asks each instruction what it is.
+_CLASS, _OPERATION = 0x07, 0xF0
+_JUMPS = (int(Class.JMP), int(Class.JMP32))
+_NOT_JUMPS = (int(Jmp.CALL), int(Jmp.EXIT))
+_EXIT = int(Class.JMP | Jmp.EXIT)
+_CALL = int(Class.JMP | Jmp.CALL)
+_GOTOL = int(Class.JMP32 | Jmp.JA)
+_PSEUDO_FUNC = int(Pseudo.FUNC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Insn:
 
     @property
     def cls(self) -> Class:
-        return Class(self.opcode & 0x07)
+        return Class(self.opcode & _CLASS)
 
     @property
     def is_lddw(self) -> bool:
@@ -105,37 +115,40 @@ class Insn:
     @property
     def is_jump(self) -> bool:
         """A jump inside the function, conditional or not; calls and exit are none."""
-        if self.opcode & 0x07 not in (Class.JMP, Class.JMP32):
-            return False
-        return self.opcode & 0xF0 not in (Jmp.CALL, Jmp.EXIT)
+        return self.opcode & _CLASS in _JUMPS and self.opcode & _OPERATION not in _NOT_JUMPS
 
     @property
     def is_exit(self) -> bool:
-        return self.opcode == Class.JMP | Jmp.EXIT
+        return self.opcode == _EXIT
 
     @property
     def is_call(self) -> bool:
-        return self.opcode & 0xF7 == Class.JMP | Jmp.CALL
+        return self.opcode & 0xF7 == _CALL
 
     @property
     def is_local_call(self) -> bool:
         """A call of another function of the same program; `imm` is relative, in slots."""
-        return self.is_call and self.src == CALL_LOCAL
+        return self.opcode == _CALL and self.src == CALL_LOCAL
 
     @property
     def is_kfunc_call(self) -> bool:
         """A call of a kernel function; `imm` is its BTF id, `off` an index into the fd array."""
-        return self.is_call and self.src == CALL_KFUNC
+        return self.opcode == _CALL and self.src == CALL_KFUNC
 
     @property
     def is_func_ref(self) -> bool:
         """A ``lddw`` of the address of a function of the program, for a callback."""
-        return self.opcode == LDDW and self.src == Pseudo.FUNC
+        return self.opcode == LDDW and self.src == _PSEUDO_FUNC
 
     @property
     def jump_off(self) -> int:
         """Distance of a jump in slots, from the next instruction: `imm` for ``gotol``."""
-        return self.imm if self.opcode == Class.JMP32 | Jmp.JA else self.off
+        return self.imm if self.opcode == _GOTOL else self.off
+
+    @property
+    def func_off(self) -> int:
+        """Distance in slots of the function a local call or func ref names, from the next slot."""
+        return _s32(self.imm)
 
 
 def decode(data: bytes) -> tuple[Insn, ...]:
@@ -143,37 +156,71 @@ def decode(data: bytes) -> tuple[Insn, ...]:
     if len(data) % SLOT_BYTES:
         raise BadInputError("bytecode is not a whole number of 8-byte slots", len(data))
     insns: list[Insn] = []
-    slots = _SLOT.iter_unpack(data)
-    for at, (opcode, regs, off, imm) in enumerate(slots):
+    slots = enumerate(_SLOT.iter_unpack(data))
+    for at, (opcode, regs, off, imm) in slots:
         dst, src = regs & 0x0F, regs >> 4
         if dst >= REG_COUNT or src >= REG_COUNT:
             raise BadInputError(f"register r{max(dst, src)} does not exist", at * SLOT_BYTES)
         if opcode == LDDW:
-            imm = (imm & _U32) | _second_half(next(slots, None), len(insns)) << 32
+            imm = (imm & _U32) | _second_half(slots, at) << 32
         insns.append(Insn(opcode, dst, src, off, imm))
     return tuple(insns)
 
 
-def _second_half(slot: tuple[int, int, int, int] | None, index: int) -> int:
+def _second_half(slots: Iterator[tuple[int, tuple[int, ...]]], at: int) -> int:
+    """The immediate of the next slot, which must hold nothing else; `at` is the first slot."""
+    slot = next(slots, None)
     if slot is None:
-        raise BadInputError(f"the 64-bit immediate of instruction {index} is cut off")
-    opcode, regs, off, imm = slot
+        raise BadInputError("the second half of a 64-bit immediate is missing", at * SLOT_BYTES)
+    opcode, regs, off, imm = slot[1]
     if opcode or regs or off:
-        raise BadInputError(f"instruction {index}: second half of a 64-bit immediate is not zero")
+        what = "the second half of a 64-bit immediate has more than an immediate"
+        raise BadInputError(what, (at + 1) * SLOT_BYTES)
     return imm & _U32
 
 
 def encode(insns: Iterable[Insn]) -> bytes:
-    """The bytecode of instructions, little endian."""
+    """The bytecode of instructions, little endian.
+
+    Raises `BadInputError` with the instruction's number (slot) when a field does not fit.
+    """
     out = bytearray()
     for insn in insns:
-        regs = insn.src << 4 | insn.dst
-        if insn.opcode == LDDW:
-            out += _SLOT.pack(LDDW, regs, insn.off, _s32(insn.imm))
-            out += _SLOT.pack(0, 0, 0, _s32(insn.imm >> 32))
-        else:
-            out += _SLOT.pack(insn.opcode, regs, insn.off, insn.imm)
+        if not (0 <= insn.dst < REG_COUNT and 0 <= insn.src < REG_COUNT):
+            raise _misfit(insn, len(out) // SLOT_BYTES)
+        try:
+            out += _encode_one(insn)
+        except struct.error:
+            raise _misfit(insn, len(out) // SLOT_BYTES) from None
     return bytes(out)
+
+
+def _encode_one(insn: Insn) -> bytes:
+    regs, imm = insn.src << 4 | insn.dst, insn.imm
+    if insn.opcode != LDDW:
+        return _SLOT.pack(insn.opcode, regs, insn.off, imm)
+    if not -(1 << 63) <= imm < 1 << 64:
+        raise struct.error
+    first = _SLOT.pack(LDDW, regs, insn.off, _s32(imm))
+    return first + _SLOT.pack(0, 0, 0, _s32(imm >> 32))
+
+
+def _misfit(insn: Insn, at: int) -> BadInputError:
+    """Which field of the instruction at slot `at` is out of range."""
+    imm = (-(1 << 63), (1 << 64) - 1) if insn.opcode == LDDW else (-(1 << 31), (1 << 31) - 1)
+    ranges = {
+        "opcode": (insn.opcode, 0, 0xFF),
+        "dst": (insn.dst, 0, REG_COUNT - 1),
+        "src": (insn.src, 0, REG_COUNT - 1),
+        "off": (insn.off, -(1 << 15), (1 << 15) - 1),
+        "imm": (insn.imm, *imm),
+    }
+    bad = [
+        f"{name} {value} is not in {low}..{high}"
+        for name, (value, low, high) in ranges.items()
+        if not low <= value <= high
+    ]
+    return BadInputError(f"instruction {at}: {', '.join(bad)}")
 
 
 def _s32(value: int) -> int:

@@ -16,6 +16,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
+    "CALL_HELPER",
+    "CALL_KFUNC",
+    "CALL_LOCAL",
     "R0",
     "R1",
     "R2",
@@ -86,7 +89,11 @@ class Alu(IntEnum):
 
 
 class Jmp(IntEnum):
-    """Bits 4..7 of JMP and JMP32 opcodes (RFC 9669, section 4.3). JCOND is the kernel's own."""
+    """Bits 4..7 of JMP and JMP32 opcodes (RFC 9669, section 4.3). JCOND is the kernel's own.
+
+    JA of class JMP32 is ``gotol``, whose distance is `imm`; JA of class JMP with source X is the
+    indirect ``gotox`` of Linux 6.19.
+    """
 
     JA = 0x00
     JEQ = 0x10
@@ -115,7 +122,7 @@ class Size(IntEnum):
 
     @property
     def size_bytes(self) -> int:
-        return {Size.W: 4, Size.H: 2, Size.B: 1, Size.DW: 8}[self]
+        return (4, 2, 1, 8)[self >> 3]
 
 
 class Mode(IntEnum):
