@@ -38,7 +38,7 @@ static long (* const bpf_probe_read_kernel)(void *dst, __u32 size, const void *u
 static long (* const bpf_probe_read_user_str)(void *dst, __u32 size, const void *unsafe_ptr) = (void *) 114;
 static long (* const bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *unsafe_ptr) = (void *) 115;
 static long (* const bpf_copy_from_user)(void *dst, __u32 size, const void *user_ptr) = (void *) 148;
-static long (* const bpf_copy_from_user_task)(void *dst, __u32 size, const void *user_ptr, struct task_struct *tsk, __u64 flags) = (void *) 191;
+static long (* const bpf_copy_from_user_task)(void *dst, __u32 size, const void *src, struct task_struct *t, __u64 flags) = (void *) 191;
 static __u64 (* const bpf_ktime_get_ns)(void) = (void *) 5;
 static __u64 (* const bpf_ktime_get_boot_ns)(void) = (void *) 125;
 static __u64 (* const bpf_ktime_get_coarse_ns)(void) = (void *) 160;
@@ -99,7 +99,7 @@ static void *(* const bpf_per_cpu_ptr)(const void *percpu_ptr, __u32 cpu) = (voi
 static void *(* const bpf_this_cpu_ptr)(const void *percpu_ptr) = (void *) 154;
 static void *(* const bpf_kptr_xchg)(void *dst, void *ptr) = (void *) 194;
 static long (* const bpf_kallsyms_lookup_name)(const char *name, int name_sz, int flags, __u64 *res) = (void *) 179;
-static long (* const bpf_find_vma)(struct task_struct *task, __u64 addr, void *callback_fn, void *callback_ctx, __u64 flags) = (void *) 180;
+static long (* const bpf_find_vma)(struct task_struct *t, __u64 addr, void *callback_fn, void *ctx, __u64 flags) = (void *) 180;
 static long (* const bpf_d_path)(const struct path *path, char *buf, __u32 sz) = (void *) 147;
 static long (* const bpf_ima_file_hash)(struct file *file, void *dst, __u32 size) = (void *) 193;
 static long (* const bpf_send_signal)(__u32 sig) = (void *) 109;
