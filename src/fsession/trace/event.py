@@ -1,0 +1,114 @@
+"""What the tracer saw: a finished call, its arguments decoded when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fsession.trace.values import LOST, Unreadable, Value, reader, result_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fsession.trace.signature import Signature
+
+__all__ = ["Call", "Function", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A traced function and how its words become values; made once, shared by its calls."""
+
+    signature: Signature
+    arguments: tuple[Callable[[int], Value], ...]
+    result: Callable[[int], Value]
+
+    @classmethod
+    def of(
+        cls, signature: Signature, symbol: Callable[[int], str | None] = lambda _: None
+    ) -> Function:
+        """`symbol` gives the name of the function at an address."""
+        types = signature.types
+        arguments = tuple(reader(types, param.type, symbol) for param in signature.params)
+        return cls(signature, arguments, result_reader(types, signature.result, symbol))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call from its entry to its exit.
+
+    `start_ns` is the kernel's monotonic clock, `wall_ns` the same moment since the epoch. `pid` is
+    the process, `tid` the thread, `comm` its name, `cpu` where the call ended. `words` are the
+    argument words and `strings` the texts of string arguments, as they were at the entry.
+    """
+
+    traced: Function = field(repr=False)
+    start_ns: int
+    duration_ns: int
+    wall_ns: int
+    pid: int
+    tid: int
+    comm: str
+    cpu: int
+    words: tuple[int, ...]
+    result_word: int
+    strings: tuple[str | Unreadable, ...] = ()
+
+    @property
+    def function(self) -> str:
+        return self.traced.signature.function
+
+    @property
+    def module(self) -> str:
+        """The function's kernel module, "" for the kernel itself."""
+        return self.traced.signature.module
+
+    @property
+    def label(self) -> str:
+        """``function`` or ``module:function``."""
+        return self.traced.signature.label
+
+    @property
+    def args(self) -> dict[str, Value]:
+        """Values by the names of the parameters, in their order."""
+        texts = iter(self.strings)
+        out: dict[str, Value] = {}
+        for param, read in zip(self.traced.signature.params, self.traced.arguments, strict=True):
+            word = self.words[param.slot] if param.slots else 0
+            if param.slots == 2:
+                word |= self.words[param.slot + 1] << 64
+            out[param.name] = _string(word, next(texts, LOST)) if param.string else read(word)
+        return out
+
+    @property
+    def ret(self) -> Value:
+        """What the function returned; None if it returns nothing."""
+        return self.traced.result(self.result_word)
+
+    @property
+    def is_void(self) -> bool:
+        return not self.traced.signature.result
+
+
+def _string(pointer: int, value: str | Unreadable) -> Value:
+    return value if pointer else None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of a trace that has ended.
+
+    `calls` finished and passed the filters, `lost` of them have no record since the buffer was
+    full. `missed` are runs of a program that did not happen: the same program was running on that
+    CPU. `skipped` counts by reason the functions that were asked for but not attached.
+    """
+
+    calls: int
+    lost: int
+    missed: int
+    functions: int
+    strategy: str
+    programs: int
+    links: int
+    host: str
+    skipped: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,159 @@
+"""A function as the tracer sees it: its parameters in the words of the trampoline's context.
+
+Made from BTF once for each traced function; generated programs and decoder both go by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fsession.btf.types import (
+    VOID,
+    Const,
+    Enum,
+    Enum64,
+    FuncProto,
+    Int,
+    Ptr,
+    Struct,
+    Type,
+    TypeId,
+    TypeTag,
+    Union,
+    Volatile,
+)
+from fsession.errors import AttachError
+from fsession.trace.record import MAX_SLOTS, MAX_STRINGS, SLOT_BYTES, Layout
+
+if TYPE_CHECKING:
+    from fsession.btf.catalog import Types
+
+__all__ = ["Failure", "Parameter", "Signature", "signature"]
+
+
+class Failure:
+    """How a result tells an error: not at all, ``int`` or ``long`` (and pointers) below 0."""
+
+    NONE, INT, LONG = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in `slots` words from word `slot` on.
+
+    `direct`: the verifier lets a program load the word from its context; others are read with
+    ``bpf_get_func_arg``. `string`: a ``const char *`` whose text is recorded too.
+    """
+
+    name: str
+    type: TypeId
+    slot: int
+    slots: int
+    direct: bool
+    string: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function of `module` ("" is vmlinux); `result` is VOID or a type id of `types`."""
+
+    function: str
+    module: str
+    params: tuple[Parameter, ...]
+    result: TypeId
+    direct_result: bool
+    failure: int
+    types: Types = field(compare=False, repr=False)
+
+    @property
+    def strings(self) -> tuple[Parameter, ...]:
+        """Parameters whose text is recorded, in the order of their areas."""
+        return tuple(param for param in self.params if param.string)
+
+    @property
+    def slots(self) -> int:
+        return sum(param.slots for param in self.params)
+
+    @property
+    def layout(self) -> Layout:
+        """The least layout that holds the call."""
+        return Layout(self.slots, len(self.strings))
+
+    @property
+    def label(self) -> str:
+        """``function`` or ``module:function``."""
+        return f"{self.module}:{self.function}" if self.module else self.function
+
+
+def signature(types: Types, func_id: TypeId, function: str, module: str = "") -> Signature:
+    """Of the `Func` `func_id`. Raises `AttachError` where its arguments can't be traced."""
+    proto = types.prototype(func_id)
+    params = _params(types, proto, function)
+    return Signature(
+        function,
+        module,
+        params,
+        proto.type,
+        _is_direct(types, proto.type),
+        _failure(types, proto.type),
+        types,
+    )
+
+
+def _params(types: Types, proto: FuncProto, function: str) -> tuple[Parameter, ...]:
+    if proto.is_variadic:
+        raise AttachError(function, "it takes a variable number of arguments")
+    params: list[Parameter] = []
+    slot = strings = 0
+    for index, param in enumerate(proto.params):
+        slots = -(-types.size_of(param.type) // SLOT_BYTES)
+        string = strings < MAX_STRINGS and _is_string(types, param.type)
+        strings += string
+        name = param.name or f"arg{index}"
+        direct = _is_direct(types, param.type)
+        params.append(Parameter(name, param.type, slot, slots, direct, string))
+        slot += slots
+    if slot > MAX_SLOTS:
+        raise AttachError(function, f"its arguments take {slot} words, {MAX_SLOTS} at most can be")
+    return tuple(params)
+
+
+def _is_string(types: Types, type_id: TypeId) -> bool:
+    """``const char *``: what is not const is mostly a buffer to be filled."""
+    pointer = types[types.strip(type_id)]
+    if not isinstance(pointer, Ptr):
+        return False
+    char = types[types.strip(pointer.type)]
+    return isinstance(char, Int) and char.name == "char" and _is_const(types, pointer.type)
+
+
+def _is_const(types: Types, type_id: TypeId) -> bool:
+    kind = types[type_id]
+    while isinstance(kind, TypeTag | Volatile):
+        kind = types[kind.type]
+    return isinstance(kind, Const)
+
+
+def _is_direct(types: Types, type_id: TypeId) -> bool:
+    """What ``btf_ctx_access`` (kernel/bpf/btf.c) of every kernel since 5.5 lets a program load.
+
+    Pointers to pointers, arrays, functions, enums and ``const void`` came later or not at all.
+    """
+    kind = types[types.strip(type_id)]
+    if not isinstance(kind, Ptr):
+        return isinstance(kind, Int | Enum | Enum64 | Struct | Union)
+    return kind.type == VOID or isinstance(_pointee(types, kind), Int | Struct | Union)
+
+
+def _pointee(types: Types, pointer: Ptr) -> Type:
+    return types[types.strip(pointer.type)]
+
+
+def _failure(types: Types, result: TypeId) -> int:
+    kind = types[types.strip(result)]
+    if isinstance(kind, Ptr):
+        return Failure.LONG
+    if isinstance(kind, Int) and kind.is_signed and not kind.is_char:
+        return {4: Failure.INT, 8: Failure.LONG}.get(kind.size, Failure.NONE)
+    return Failure.NONE
