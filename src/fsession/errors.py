@@ -91,6 +91,8 @@ class KernelError(FsessionError, OSError):
     on newer kernels, the verifier's or the BTF checker's log buffer otherwise).
     """
 
+    errno: int
+
     def __init__(self, call: str, errno: int, log: str = "") -> None:
         text = os.strerror(errno) if errno in _errno.errorcode else ""
         words = f"{call}: {errno_name(errno)} ({text})" if text else f"{call}: {errno_name(errno)}"
