@@ -1,0 +1,6 @@
+"""``python -m fsession``."""
+
+from fsession.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Errors as a user reads them, three lines at most, and the exit statuses of the command."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from fsession.errors import (
+    BadInputError,
+    InternalError,
+    KernelError,
+    NotFoundError,
+    UnsupportedError,
+    VerifierError,
+)
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["FAILED", "OK", "UNSUPPORTED", "USAGE", "exit_status", "report", "warn"]
+
+OK, FAILED, USAGE, UNSUPPORTED = 0, 1, 2, 77
+
+LINES = 3
+
+_STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    (click.ClickException, USAGE),
+    (BadInputError, USAGE),
+    (NotFoundError, USAGE),
+    (UnsupportedError, UNSUPPORTED),
+)
+
+_NO_PRIVILEGE = (
+    "tracing takes CAP_BPF and CAP_PERFMON: run it as root, or in a guest: fsession vm -- …"
+)
+
+
+def exit_status(error: BaseException) -> int:
+    """What `error` ends the command with: 2 bad usage or input, 77 this host can't, 1 the rest."""
+    if _is_privilege(error):
+        return UNSUPPORTED
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
+
+
+def report(error: BaseException, *, verbose: bool = False, to: TextIO | None = None) -> None:
+    """Write what failed, why, and what to do next; `verbose`: all that the kernel said, too."""
+    out = to or sys.stderr
+    log = error.log.rstrip() if verbose and isinstance(error, KernelError) else ""
+    if log:
+        out.write(log + "\n")
+    out.write("\n".join(_lines(error)[:LINES]) + "\n")
+
+
+def _lines(error: BaseException) -> list[str]:
+    first, *more = _message(error).splitlines() or [type(error).__name__]
+    hint = _hint(error)
+    more = more[: LINES - 1 - bool(hint)]
+    return [f"fsession: {first}", *more, *([hint] if hint else [])]
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, click.UsageError) and error.ctx and error.ctx.parent:
+        return f"{error.ctx.info_name}: {error.format_message()}"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and not isinstance(error, KernelError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error)
+
+
+def _hint(error: BaseException) -> str:
+    notes = getattr(error, "__notes__", [])
+    if notes:
+        return f"  {notes[0]}"
+    if isinstance(error, click.UsageError) and error.ctx:
+        return f"  {error.ctx.command_path} --help lists what there is"
+    if _is_privilege(error):
+        return f"  {_NO_PRIVILEGE}"
+    if isinstance(error, VerifierError):
+        return "  -v shows the whole log of the verifier"
+    if isinstance(error, UnsupportedError):
+        return "  fsession features shows what this host can do"
+    if isinstance(error, InternalError):
+        return "  this is a bug of fsession: please report it"
+    return ""
+
+
+def _is_privilege(error: BaseException) -> bool:
+    return isinstance(error, KernelError) and error.errno in (errno.EPERM, errno.EACCES)
+
+
+def warn(message: str) -> None:
+    """A line on stderr that is no error."""
+    sys.stderr.write(f"fsession: {message}\n")
