@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a session is told of a call: its arguments and its return value, read from the context and
+ * by helpers, on both sides. One program for each number of argument words, each on a function that
+ * the tests can call.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#define WORDS 12
+
+u32 only_tid;
+
+/* What was seen: [0] at the entry, [1] at the exit. The return value stands behind the words. */
+u32 calls[2];
+u64 direct[2 * (WORDS + 1)];
+u64 by_helper[2 * WORDS];
+u64 returned[2];
+s64 returned_status[2];
+s64 words[2];
+s64 beyond[2];
+u64 attach_cookie[2];
+
+static __always_inline bool is_mine(void)
+{
+	return (u32)bpf_get_current_pid_tgid() == only_tid;
+}
+
+static __always_inline void ask_helpers(u64 *ctx, u32 side, u32 count)
+{
+	u64 value;
+
+	words[side] = bpf_get_func_arg_cnt(ctx);
+	for (u32 i = 0; i < WORDS; i++) {
+		if (i >= count)
+			break;
+		value = 0;
+		bpf_get_func_arg(ctx, i, &value);
+		by_helper[side * WORDS + i] = value;
+	}
+	beyond[side] = bpf_get_func_arg(ctx, count, &value);
+	value = 0x5a5a5a5a;
+	returned_status[side] = bpf_get_func_ret(ctx, &value);
+	returned[side] = value;
+	attach_cookie[side] = bpf_get_attach_cookie(ctx);
+	__sync_fetch_and_add(&calls[side], 1);
+}
+
+/* The last number is how many slots of the context may be read: the return value's is the last. */
+#define SESSION(name, target, count, readable)                      \
+	SEC("fsession/" target)                                     \
+	int name(u64 *ctx)                                          \
+	{                                                           \
+		u32 side = bpf_session_is_return(ctx);              \
+                                                                    \
+		if (!is_mine())                                     \
+			return 0;                                   \
+		if (side) {                                         \
+			_Pragma("unroll") for (int i = 0; i < readable; i++) \
+				direct[WORDS + 1 + i] = ctx[i];     \
+			ask_helpers(ctx, 1, count);                 \
+		} else {                                            \
+			_Pragma("unroll") for (int i = 0; i < readable; i++) \
+				direct[i] = ctx[i];                 \
+			ask_helpers(ctx, 0, count);                 \
+		}                                                   \
+		return 0;                                           \
+	}
+
+SESSION(words_1, "bpf_fentry_test1", 1, 2)
+SESSION(words_2, "bpf_fentry_test2", 2, 3)
+SESSION(words_3, "bpf_fentry_test3", 3, 4)
+SESSION(words_4, "bpf_fentry_test4", 4, 5)
+SESSION(words_5, "bpf_fentry_test5", 5, 6)
+SESSION(words_6, "bpf_fentry_test6", 6, 7)
+SESSION(words_7, "do_futex", 7, 8)
+SESSION(words_8, "do_sock_getsockopt", 8, 9)
+SESSION(words_9, "do_mmap", 9, 10)
+SESSION(words_10, "ip_make_skb", 10, 11)
+SESSION(words_11, "rt_fill_info", 11, 12)
+SESSION(words_12, "tcp_v4_send_ack", 12, 12) /* void: there is no 13th slot */
+
+/* A pointer argument, a struct of 4 bytes by value, and one of 16 bytes. */
+SESSION(pointer, "bpf_fentry_test7", 1, 2)
+SESSION(small_struct, "from_kuid_munged", 2, 3)
+SESSION(wide_struct, "ip_setsockopt", 6, 7)
+
+/* The same without looking at the context: what a multi program may do. */
+SEC("fsession.multi/bpf_fentry_test*")
+int many(u64 *ctx)
+{
+	u32 side = bpf_session_is_return(ctx);
+	s64 count = bpf_get_func_arg_cnt(ctx);
+
+	if (is_mine())
+		ask_helpers(ctx, side, count < 0 || count > WORDS ? WORDS : count);
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";

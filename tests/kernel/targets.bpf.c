@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A BPF program that is traced, and the sessions on it and on its subprograms. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+/* The target: its main program, a global subprogram with arguments, a static one. */
+volatile u32 seven = 7;
+
+__noinline int add_up(int first, int second)
+{
+	barrier_var(first);
+	return first * 10 + second + (seven - 7);
+}
+
+static __noinline int count_down(int from)
+{
+	barrier_var(from);
+	return from - (int)seven;
+}
+
+SEC("xdp")
+int target(struct xdp_md *ctx)
+{
+	return add_up(seven, 4) + count_down(107); /* 74 + 100 */
+}
+
+/* The sessions. */
+u64 entries, exits, mismatches;
+s64 arguments[2];
+s64 results[3];
+
+static __always_inline int carry(u64 *ctx, u64 value)
+{
+	u64 *cookie = bpf_session_cookie(ctx);
+
+	if (bpf_session_is_return(ctx)) {
+		mismatches += *cookie != value;
+		exits++;
+		return 1;
+	}
+	*cookie = value;
+	entries++;
+	return 0;
+}
+
+SEC("fsession")
+int on_main(u64 *ctx)
+{
+	if (carry(ctx, 111))
+		results[0] = (s32)ctx[1];
+	return 0;
+}
+
+SEC("fsession")
+int on_global(u64 *ctx)
+{
+	if (carry(ctx, 222)) {
+		results[1] = (s32)ctx[2];
+	} else {
+		arguments[0] = (s32)ctx[0];
+		arguments[1] = (s32)ctx[1];
+	}
+	return 0;
+}
+
+SEC("fsession")
+int on_session(u64 *ctx)
+{
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
