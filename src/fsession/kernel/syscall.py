@@ -19,7 +19,7 @@ from fsession.uapi import Cmd
 if TYPE_CHECKING:
     from fsession.host import Fd
 
-__all__ = ["Buffer", "bpf", "bpf_fd", "missing_capabilities"]
+__all__ = ["Buffer", "bpf", "bpf_common", "bpf_fd", "missing_capabilities"]
 
 # Numbers of bpf(2): arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
 _BPF_NUMBER = {"x86_64": 321, "aarch64": 280}
@@ -76,6 +76,14 @@ def bpf(cmd: Cmd, attr: bytearray, what: str) -> int:
 def bpf_fd(cmd: Cmd, attr: bytearray, what: str) -> Fd:
     """bpf(2) for commands that return a file descriptor (the kernel makes them close-on-exec)."""
     return bpf(cmd, attr, what)  # type: ignore[return-value]
+
+
+def bpf_common(cmd: Cmd, attr: bytearray, common: Buffer, what: str) -> Fd:
+    """bpf(2) with a ``struct bpf_common_attr`` (Linux 7.1; before, the kernel answers EINVAL)."""
+    result, error = _call(cmd | Cmd.COMMON_ATTRS, attr, common)
+    if error:
+        raise KernelError(what, error)
+    return result  # type: ignore[return-value]
 
 
 def _call(cmd: int, attr: bytearray, common: Buffer | None = None) -> tuple[int, int]:

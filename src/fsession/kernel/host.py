@@ -1,0 +1,158 @@
+"""`KernelHost`: the running kernel as a host of BPF programs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+from fsession.kernel import symbols
+from fsession.kernel.btf import BtfStore
+from fsession.kernel.btf_load import load_btf
+from fsession.kernel.features import Prober
+from fsession.kernel.link import KernelLink, link_multi, link_tracing
+from fsession.kernel.map import KernelMap, create_map
+from fsession.kernel.program import KernelProgram, load_program
+from fsession.kernel.ringbuf import KernelRingReader
+from fsession.kernel.trace_pipe import PrintkPipe
+from fsession.uapi import MapType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from fsession.btf.catalog import Types
+    from fsession.host import Fd, Feature, LoadRequest, Map, Program
+    from fsession.spec import MapSpec
+    from fsession.uapi import AttachType
+
+__all__ = ["KernelHost"]
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class KernelHost:
+    """bpf(2) of this machine. Needs CAP_BPF and CAP_PERFMON; asks for nothing when it is made."""
+
+    name = "kernel"
+
+    def __init__(self) -> None:
+        self._btf = BtfStore()
+        self._prober = Prober(self._btf)
+        self._cpus = 0
+        self._kconfig: dict[str, str] | None = None
+
+    @property
+    def description(self) -> str:
+        kernel = os.uname()
+        return f"{kernel.sysname} {kernel.release} {kernel.machine}"
+
+    @property
+    def cpu_count(self) -> int:
+        self._cpus = self._cpus or symbols.cpu_count()
+        return self._cpus
+
+    def types(self, module: str = "") -> Types:
+        return self._btf.types(module)
+
+    def program_types(self, program: Program) -> Types:
+        """BTF of a loaded program, for tracing it."""
+        return self._btf.program_types(program.info.btf_id)
+
+    def modules(self) -> Sequence[str]:
+        return self._btf.modules()
+
+    def btf_fd(self, module: str) -> Fd:
+        return self._btf.fd(module)
+
+    def symbol(self, name: str, module: str = "") -> int | None:
+        return symbols.symbol_address(name, module)
+
+    def kconfig(self) -> Mapping[str, str]:
+        if self._kconfig is None:
+            self._kconfig = symbols.kconfig()
+        return self._kconfig
+
+    def version_code(self) -> int:
+        return symbols.version_code()
+
+    def supports(self, feature: Feature) -> bool:
+        return not self._prober.why_not(feature)
+
+    def why_not(self, feature: Feature) -> str:
+        return self._prober.why_not(feature)
+
+    def create_map(
+        self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
+    ) -> KernelMap:
+        """Create a map. `inner` is the template of a map of maps."""
+        if spec.type == MapType.RINGBUF:
+            spec = _ring_of_pages(spec)
+        typed = types is not None and spec.value_type
+        btf = load_btf(types.data, f"map '{spec.name}'") if typed and types else None
+        template = inner if isinstance(inner, KernelMap) else None
+        try:
+            return create_map(spec, self.cpu_count, btf or 0, template)
+        finally:
+            if btf is not None:
+                os.close(btf)
+
+    def load(self, request: LoadRequest) -> KernelProgram:
+        module = request.attach_module
+        return load_program(request, self._btf.fd(module) if module else None)
+
+    def link(
+        self,
+        program: Program,
+        attach_type: AttachType,
+        *,
+        cookie: int = 0,
+        target_program: Program | None = None,
+        target_btf_id: int = 0,
+    ) -> KernelLink:
+        return link_tracing(
+            program,
+            attach_type,
+            cookie=cookie,
+            target_program=target_program,
+            target_btf_id=target_btf_id,
+        )
+
+    def link_multi(
+        self,
+        program: Program,
+        attach_type: AttachType,
+        btf_ids: Sequence[int],
+        cookies: Sequence[int] | None = None,
+    ) -> KernelLink:
+        return link_multi(program, attach_type, btf_ids, cookies)
+
+    def traceable(self) -> list[tuple[str, str]]:
+        return symbols.traceable()
+
+    def printk_lines(self) -> PrintkPipe:
+        return PrintkPipe()
+
+    def ring_buffer(self, map: Map, callback: Callable[[memoryview], None]) -> KernelRingReader:
+        return KernelRingReader(map, callback)
+
+    def close(self) -> None:
+        self._btf.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _ring_of_pages(spec: MapSpec) -> MapSpec:
+    """A ring buffer's size must be a power of two of whole pages: rounded up."""
+    from dataclasses import replace
+
+    size = max(spec.max_entries, _PAGE)
+    return replace(spec, max_entries=1 << (size - 1).bit_length())

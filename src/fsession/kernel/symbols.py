@@ -1,0 +1,95 @@
+"""What the kernel tells in text files: symbols, traceable functions, configuration, version."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+from pathlib import Path
+
+from fsession.errors import UnsupportedError
+
+__all__ = ["cpu_count", "kconfig", "symbol_address", "traceable", "tracefs", "version_code"]
+
+_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_RELEASE_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_DEBIAN_VERSION = re.compile(r"Debian (\d+)\.(\d+)\.(\d+)")
+
+
+def tracefs() -> Path:
+    """Where tracefs is mounted."""
+    for folder in _TRACEFS:
+        if (folder / "trace_pipe").exists():
+            return folder
+    raise UnsupportedError("reading tracefs (not mounted, or not for this user)").hint(
+        "as root: mount -t tracefs tracefs /sys/kernel/tracing"
+    )
+
+
+def traceable() -> list[tuple[str, str]]:
+    """``(function, module)`` of what ftrace can patch: tracefs's available_filter_functions."""
+    path = tracefs() / "available_filter_functions"
+    try:
+        text = path.read_text()
+    except PermissionError:
+        raise UnsupportedError(f"reading {path}").hint("run as root") from None
+    # "name" or "name [module]"
+    found = []
+    for line in text.splitlines():
+        name, _, module = line.partition(" [")
+        found.append((name, module[:-1]))
+    return found
+
+
+def symbol_address(name: str, module: str = "") -> int | None:
+    """Address of a symbol in /proc/kallsyms; None if there is none.
+
+    Raises `UnsupportedError` where the kernel shows only zeros (sysctl kernel.kptr_restrict).
+    """
+    suffix = f"\t[{module}]" if module else ""
+    pattern = rf"^([0-9a-f]+) \w {re.escape(name)}{re.escape(suffix)}$"
+    found = re.search(pattern, Path("/proc/kallsyms").read_text(), re.MULTILINE)
+    if found is None:
+        return None
+    address = int(found[1], 16)
+    if not address:
+        raise UnsupportedError("reading addresses from /proc/kallsyms").hint(
+            "run as root, or: sysctl kernel.kptr_restrict=1 with CAP_SYSLOG"
+        )
+    return address
+
+
+def kconfig() -> dict[str, str]:
+    """The kernel's configuration, values as in its file (``y``, ``m``, numbers, "text").
+
+    Empty where it is in none of the usual places.
+    """
+    release = os.uname().release
+    places = (
+        Path("/proc/config.gz"),
+        Path(f"/boot/config-{release}"),
+        Path(f"/lib/modules/{release}/config"),
+    )
+    for path in places:
+        if path.exists():
+            raw = path.read_bytes()
+            text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+            pairs = (
+                line.partition("=")[::2] for line in text.splitlines() if line.startswith("CONFIG_")
+            )
+            return dict(pairs)
+    return {}
+
+
+def version_code() -> int:
+    """``LINUX_KERNEL_VERSION``: of Debian's kernels what their version says, not the release."""
+    kernel = os.uname()
+    found = _DEBIAN_VERSION.search(kernel.version) or _RELEASE_VERSION.match(kernel.release)
+    major, minor, patch = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return major << 16 | minor << 8 | min(patch, 255)
+
+
+def cpu_count() -> int:
+    """Possible CPUs: the values a per-CPU map has for each key."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return max(int(part.rpartition("-")[2]) for part in text.split(",")) + 1
