@@ -139,6 +139,15 @@ class Types:
         """The string offset at which a BTF split on this one starts counting."""
         return self._first_string + self._sections.strings_end - self._sections.strings
 
+    @property
+    def string_section(self) -> bytes:
+        """All strings of this object, each ended by a NUL."""
+        return self.data[self._sections.strings : self._sections.strings_end]
+
+    def string_offset(self, text: str) -> int | None:
+        """Where a string is, the base's first; None if it is nowhere."""
+        return next(self._offsets_of(text.encode("utf-8", "surrogateescape")), None)
+
     # -- by name -------------------------------------------------------------------------------
 
     def find(self, name: str, *kinds: type[Type]) -> TypeId | None:
@@ -257,7 +266,7 @@ class Types:
 
     def _ascii(self) -> str | None:
         """The whole string section, if it is plain ASCII (all kernels' are)."""
-        blob = self.data[self._sections.strings : self._sections.strings_end]
+        blob = self.string_section
         return blob.decode("ascii") if blob.isascii() else None
 
     def _has(self, id: int) -> bool:
@@ -358,7 +367,7 @@ class Types:
         """Up to three names like `name`: among those that start alike, the most similar ones."""
         from difflib import get_close_matches
 
-        blob = self.data[self._sections.strings : self._sections.strings_end]
+        blob = self.string_section
         for length in range(min(len(name), 32), 2, -1):
             prefix = re.escape(name[:length].encode("utf-8", "surrogateescape"))
             found = re.findall(rb"\0(" + prefix + rb"[^\0]{0,64})(?=\0)", blob)[:200]
