@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CoreRelo",
     "FuncInfo",
-    "KconfigRef",
     "KfuncCall",
     "KsymRef",
     "LineInfo",
@@ -83,14 +82,6 @@ class KsymRef:
 
 
 @dataclass(frozen=True, slots=True)
-class KconfigRef:
-    """The ``lddw`` at `at` loads the address of kconfig extern `name`, in the map ``.kconfig``."""
-
-    at: InsnOff
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class CoreRelo:
     """``struct bpf_core_relo``: the instruction at `at` depends on the layout of a type.
 
@@ -103,7 +94,7 @@ class CoreRelo:
     access: str
 
 
-Reloc = MapRef | MapValueRef | KfuncCall | KsymRef | KconfigRef | CoreRelo
+Reloc = MapRef | MapValueRef | KfuncCall | KsymRef | CoreRelo
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +182,16 @@ class ProgramSpec:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSpec:
-    """All of one object file. Names are the C names; order is the file's."""
+    """All of one object file. Names are the C names; order is the file's.
+
+    `kconfig` are the externs in the map ``.kconfig``, whose value the loader makes from the
+    kernel's configuration; `weak_kconfig` names those of them that may be missing, and are then 0.
+    """
 
     name: str
     programs: tuple[ProgramSpec, ...]
     maps: tuple[MapSpec, ...] = ()
     variables: tuple[Variable, ...] = ()
     kconfig: tuple[Variable, ...] = ()
+    weak_kconfig: frozenset[str] = frozenset()
     types: Types | None = field(default=None, compare=False, repr=False)

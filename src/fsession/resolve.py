@@ -1,0 +1,174 @@
+"""A program's relocations made into instructions for one host: the last pure step before a load.
+
+Maps become file descriptors, kernel functions and variables BTF ids, symbols addresses, and what
+depends on the layout of the kernel's types (CO-RE) the numbers of this kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from fsession.btf.types import Func, Var
+from fsession.errors import InternalError, NotFoundError, UnsupportedError
+from fsession.host import Fd, LoadRequest
+from fsession.isa.insn import Insn, call_helper, lddw, load_map_fd, load_map_value, offsets
+from fsession.isa.opcode import Pseudo
+from fsession.spec import CoreRelo, KfuncCall, KsymRef, MapRef, MapValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
+    from fsession.host import Host, Map, Program
+    from fsession.spec import ProgramSpec, Reloc
+
+__all__ = ["POISON", "find_function", "resolve"]
+
+POISON = 0xBAD2310
+"""Helper number of a call that must not be reached: the verifier refuses it only if it is."""
+
+_SINCE = {"bpf_session_is_return": "Linux 7.0", "bpf_session_cookie": "Linux 7.0"}
+_NEAR = 3
+
+
+def resolve(
+    spec: ProgramSpec,
+    host: Host,
+    maps: Mapping[str, Map],
+    *,
+    attach_btf_id: int = 0,
+    attach_module: str = "",
+    attach_program: Program | None = None,
+) -> LoadRequest:
+    """What to load for `spec` on `host`. `maps` are the created maps by their names.
+
+    The target is `attach_btf_id` in the BTF of vmlinux, `attach_module` or `attach_program`.
+    Raises `NotFoundError` or `UnsupportedError` for what the kernel lacks, unless it is weak.
+    """
+    linker = _Linker(spec, host, maps)
+    for reloc in spec.relocs:
+        linker.apply(reloc)
+    return LoadRequest(
+        name=spec.name,
+        type=spec.type,
+        insns=tuple(linker.insns),
+        attach_type=spec.attach_type,
+        attach_btf_id=attach_btf_id,
+        attach_module=attach_module,
+        attach_program=attach_program,
+        license=spec.license,
+        version=spec.version,
+        sleepable=spec.sleepable,
+        fd_array=linker.fd_array,
+        types=spec.types,
+        funcs=spec.funcs,
+        lines=spec.lines,
+    )
+
+
+def find_function(host: Host, name: str) -> tuple[str, TypeId] | None:
+    """``(module, BTF id)`` of a kernel function: ``name``, or ``module:name`` for one module.
+
+    A bare name is looked for in vmlinux, then in every loaded module.
+    """
+    module, _, function = name.rpartition(":")
+    places = [module] if module else ["", *host.modules()]
+    for place in places:
+        found = host.types(place).find(function, Func)
+        if found is not None and (not place or found >= host.types(place).first_id):
+            return place, found
+    return None
+
+
+class _Linker:
+    """The program's instructions while they are filled in."""
+
+    def __init__(self, spec: ProgramSpec, host: Host, maps: Mapping[str, Map]) -> None:
+        self._spec, self._host, self._maps = spec, host, maps
+        self.insns = list(spec.insns)
+        self._index = {at: index for index, at in enumerate(offsets(spec.insns)[:-1])}
+        self._module_fds: dict[str, Fd] = {}
+
+    @property
+    def fd_array(self) -> tuple[Fd, ...]:
+        """BTF objects of modules by the index that calls name; index 0 stands for vmlinux."""
+        return (Fd(0), *self._module_fds.values()) if self._module_fds else ()
+
+    def apply(self, reloc: Reloc) -> None:
+        index = self._index.get(reloc.at)
+        if index is None:
+            raise InternalError(f"'{self._spec.name}': a relocation at slot {reloc.at}")
+        insn = self.insns[index]
+        match reloc:
+            case MapRef():
+                self.insns[index] = load_map_fd(insn.dst, self._map(reloc.map).fd)
+            case MapValueRef():
+                fd = self._map(reloc.map).fd
+                self.insns[index] = load_map_value(insn.dst, fd, reloc.offset)
+            case KfuncCall():
+                self.insns[index] = self._kfunc(reloc)
+            case KsymRef():
+                self.insns[index] = self._ksym(reloc, insn)
+            case CoreRelo():
+                self._core(reloc, index)
+
+    def _map(self, name: str) -> Map:
+        if name not in self._maps:
+            raise NotFoundError("map", name, tuple(get_close_matches(name, self._maps, _NEAR)))
+        return self._maps[name]
+
+    def _kfunc(self, reloc: KfuncCall) -> Insn:
+        found = find_function(self._host, reloc.name)
+        if found is None:
+            if reloc.weak:
+                return call_helper(POISON)
+            raise UnsupportedError(
+                f"the kernel function {reloc.name}", _SINCE.get(reloc.name, "")
+            ).hint(f"'{self._spec.name}' calls it; declare it __weak to load without it")
+        module, btf_id = found
+        call = Insn(self.insns[self._index[reloc.at]].opcode, src=2, imm=btf_id)
+        return replace(call, off=self._fd_index(module)) if module else call
+
+    def _fd_index(self, module: str) -> int:
+        if module not in self._module_fds:
+            self._module_fds[module] = self._host.btf_fd(module)
+        return list(self._module_fds).index(module) + 1
+
+    def _ksym(self, reloc: KsymRef, insn: Insn) -> Insn:
+        if reloc.type:
+            typed = self._typed_ksym(reloc, insn)
+            if typed is not None:
+                return typed
+        else:
+            address = self._host.symbol(reloc.name)
+            if address is not None:
+                return lddw(insn.dst, address)
+        if reloc.weak:
+            return lddw(insn.dst, 0)
+        raise NotFoundError("kernel symbol", reloc.name).hint(
+            f"'{self._spec.name}' needs it; declare it __weak to load without it"
+        )
+
+    def _typed_ksym(self, reloc: KsymRef, insn: Insn) -> Insn | None:
+        """The load of a variable or function by BTF id; the upper half is a module's BTF fd."""
+        for module in ("", *self._host.modules()):
+            types = self._host.types(module)
+            found = types.find(reloc.name, Var, Func)
+            if found is not None and (not module or found >= types.first_id):
+                fd = int(self._host.btf_fd(module)) if module else 0
+                return lddw(insn.dst, found | fd << 32, Pseudo.BTF_ID)
+        return None
+
+    def _core(self, reloc: CoreRelo, index: int) -> None:
+        from fsession.btf.core import apply, relocate
+
+        if self._spec.types is None:
+            raise InternalError(f"'{self._spec.name}' has CO-RE relocations and no BTF")
+        result = relocate(self._spec.types, reloc, self._core_targets())
+        self.insns[index] = apply(self.insns[index], result)
+
+    def _core_targets(self) -> list[Types]:
+        return [self._host.types(module) for module in ("", *self._host.modules())]
