@@ -23,6 +23,8 @@ from fsession.isa.insn import (
 )
 from fsession.isa.opcode import R0, R1, R2, Alu, Class, Jmp, Pseudo
 
+from .strategies import programs
+
 NOP = ja(0)
 ONE = alu(Alu.MOV, R0, imm=1)
 
@@ -58,29 +60,6 @@ def run(insns: tuple[Insn, ...], r1: int, budget: int = 500) -> tuple[int, int] 
             regs[insn.dst] = regs[insn.src]
         index += 1
     return None
-
-
-@st.composite
-def programs(draw: st.DrawFn) -> tuple[Insn, ...]:
-    """Random programs that the interpreter above understands, every distance inside."""
-    body = st.one_of(
-        st.builds(lambda imm: alu(Alu.ADD, R2, imm=imm), st.integers(1, 9)),
-        st.builds(lambda imm: lddw(R0, imm), st.integers(0, 99)),
-        st.just(NOP),
-        st.just(jmp(Jmp.JEQ, R1, imm=0)),
-        st.just(jmp(Jmp.JEQ, R1, imm=1)),
-        st.just(call_local(0)),
-    )
-    insns = [*draw(st.lists(body, min_size=1, max_size=20)), exit_()]
-    starts = offsets(insns)[:-1]
-    out = []
-    for at, insn in zip(starts, insns, strict=True):
-        if insn.is_jump or insn.is_call:
-            distance = draw(st.sampled_from(starts)) - at - 1
-            insn = Insn(insn.opcode, insn.dst, insn.src, 0 if insn.is_call else distance, insn.imm)
-            insn = call_local(distance) if insn.is_call else insn
-        out.append(insn)
-    return tuple(out)
 
 
 @given(programs(), st.data())
