@@ -36,12 +36,13 @@ __all__ = [
     "errno_name",
 ]
 
-_KERNEL_ERRNOS = {524: "ENOTSUPP", 512: "ERESTARTSYS"}  # include/linux/errno.h: never in libc
+# ENOTSUPP is the kernel's own (include/linux/errno.h); 95 has two names in libc, one in the kernel.
+_KERNEL_ERRNOS = {524: "ENOTSUPP", 512: "ERESTARTSYS", 95: "EOPNOTSUPP"}
 
 
 def errno_name(number: int) -> str:
     """The symbol of an errno: ``EINVAL`` for 22, ``ENOTSUPP`` for the kernel's own 524."""
-    return _errno.errorcode.get(number) or _KERNEL_ERRNOS.get(number) or f"errno {number}"
+    return _KERNEL_ERRNOS.get(number) or _errno.errorcode.get(number) or f"errno {number}"
 
 
 class FsessionError(Exception):

@@ -11,7 +11,13 @@ import os
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Func, Int
-from fsession.errors import KernelError, NotFoundError, UnsupportedError, VerifierError
+from fsession.errors import (
+    KernelError,
+    NotFoundError,
+    UnsupportedError,
+    VerifierError,
+    errno_name,
+)
 from fsession.host import Feature, LoadRequest
 from fsession.isa.insn import (
     Insn,
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Prober"]
 
 TARGET = "bpf_fentry_test1"  # net/bpf/test_run.c: exists to be traced
+SLEEPABLE_TARGET = "bpf_modify_return_test"  # as well, and sleepable programs may trace it
 _RETURN_0 = (alu(Alu.MOV, R0, imm=0), exit_())
 
 
@@ -65,7 +72,7 @@ class Prober:
             except (KernelError, UnsupportedError, NotFoundError) as error:
                 if isinstance(error, KernelError) and error.errno == 1:  # EPERM
                     raise
-                self._answers[feature] = str(error).splitlines()[0]
+                self._answers[feature] = _words(error)
             else:
                 self._answers[feature] = ""
         return self._answers[feature]
@@ -117,7 +124,7 @@ class Prober:
 
     def sleepable(self) -> None:
         kind = AttachType.TRACE_FENTRY
-        with self._load(kind, sleepable=True) as program:
+        with self._load(kind, target=SLEEPABLE_TARGET, sleepable=True) as program:
             link_tracing(program, kind).close()
 
     def func_args(self) -> None:
@@ -202,6 +209,13 @@ class Prober:
         attributes = pack("bpf_common_attr", log_buf=log.address, log_size=log.size, log_level=1)
         attr = pack("map_create", map_type=MapType.ARRAY, key_size=4, value_size=4, max_entries=1)
         os.close(bpf_common(Cmd.MAP_CREATE, attr, Buffer(attributes), "a log for map creation"))
+
+
+def _words(error: Exception) -> str:
+    """One line. An attach type that the kernel does not know is EINVAL without a word."""
+    if isinstance(error, VerifierError) and not error.log:
+        return f"the kernel does not know the attach type ({errno_name(error.errno)})"
+    return str(error).splitlines()[0]
 
 
 def _small_btf() -> tuple[Types, TypeId]:
