@@ -38,9 +38,9 @@ _LEAST = _RING_BYTES + HEADER_BYTES
 def to_columns(span: bytes | memoryview, slots: int = 0) -> dict[str, NDArray[np.generic]]:
     """Of the records of a ring buffer's `span`, as ``read_batch()`` of its reader gives them.
 
-    Columns: ``start_ns``, ``duration_ns``, ``pid``, ``tid``, ``cpu``, ``function`` (index), ``comm``
-    (bytes), ``ret`` (the word) and for each of the first `slots` argument words ``slot0``, …; a
-    record without that word has 0. Raises `BadInputError` for bytes that are no such span.
+    Columns: ``start_ns``, ``duration_ns``, ``pid``, ``tid``, ``cpu``, ``function`` (its index),
+    ``comm`` (bytes), ``ret`` (the word) and for each of the first `slots` argument words ``slot0``,
+    …; a record without that word has 0. Raises `BadInputError` for bytes that are no such span.
     """
     words = _words(span)
     rows = _even_rows(words, span)

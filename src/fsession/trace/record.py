@@ -36,7 +36,6 @@ __all__ = [
     "FUNCTION",
     "HEADER",
     "HEADER_BYTES",
-    "MAX_SLOTS",
     "MAX_STRINGS",
     "NOT_SAVED",
     "PID_TGID",
@@ -58,7 +57,6 @@ SLOT_BYTES = 8
 STRING_LENGTH = struct.Struct("<q")
 STRING_BYTES = 96
 TEXT_BYTES = STRING_BYTES - STRING_LENGTH.size
-MAX_SLOTS = 12  # MAX_BPF_FUNC_ARGS: words of arguments that a trampoline passes on
 MAX_STRINGS = 4  # their areas are filled on the program's stack, which has 512 bytes
 NOT_SAVED = -4096
 """Length of a string that could not be carried from the entry to the exit; no errno is so low."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fsession.btf.model import FuncModel, Models
 from fsession.btf.types import (
     VOID,
     Const,
@@ -24,7 +25,7 @@ from fsession.btf.types import (
     Volatile,
 )
 from fsession.errors import AttachError
-from fsession.trace.record import MAX_SLOTS, MAX_STRINGS, SLOT_BYTES, Layout
+from fsession.trace.record import MAX_STRINGS, SLOT_BYTES, Layout
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -86,14 +87,21 @@ class Signature:
         return f"{self.module}:{self.function}" if self.module else self.function
 
 
-def signature(types: Types, func_id: TypeId, function: str, module: str = "") -> Signature:
-    """Of the `Func` `func_id`. Raises `AttachError` where its arguments can't be traced."""
+def signature(
+    types: Types, func_id: TypeId, function: str, module: str = "", models: Models | None = None
+) -> Signature:
+    """Of the `Func` `func_id`. Raises `AttachError` where the kernel can't trace its arguments.
+
+    `models` of the same types save work where there are many functions.
+    """
+    model = (models or Models(types)).of(func_id)
+    if isinstance(model, str):
+        raise AttachError(function, f"it {model}")
     proto = types.prototype(func_id)
-    params = _params(types, proto, function)
     return Signature(
         function,
         module,
-        params,
+        _params(types, proto, model),
         proto.type,
         _is_direct(types, proto.type),
         _failure(types, proto.type),
@@ -101,21 +109,16 @@ def signature(types: Types, func_id: TypeId, function: str, module: str = "") ->
     )
 
 
-def _params(types: Types, proto: FuncProto, function: str) -> tuple[Parameter, ...]:
-    if proto.is_variadic:
-        raise AttachError(function, "it takes a variable number of arguments")
+def _params(types: Types, proto: FuncProto, model: FuncModel) -> tuple[Parameter, ...]:
     params: list[Parameter] = []
-    slot = strings = 0
-    for index, param in enumerate(proto.params):
-        slots = -(-types.size_of(param.type) // SLOT_BYTES)
+    strings = 0
+    for index, (param, arg) in enumerate(zip(proto.params, model.args, strict=True)):
+        slots = -(-arg.size // SLOT_BYTES)
         string = strings < MAX_STRINGS and _is_string(types, param.type)
         strings += string
         name = param.name or f"arg{index}"
         direct = _is_direct(types, param.type)
-        params.append(Parameter(name, param.type, slot, slots, direct, string))
-        slot += slots
-    if slot > MAX_SLOTS:
-        raise AttachError(function, f"its arguments take {slot} words, {MAX_SLOTS} at most can be")
+        params.append(Parameter(name, param.type, arg.slot, slots, direct, string))
     return tuple(params)
 
 

@@ -103,7 +103,7 @@ Value = bool | int | str | dict[str, "Value"] | list["Value"] | Unreadable | Non
 
 
 def text(value: Value) -> str:
-    """As the trace shows it: ``-12``, ``0xffff…``, ``"lo"``, ``{.a=1}``, ``TCP_CLOSE``."""
+    """As the trace shows it: ``-12``, ``0xffff…``, ``"lo"``, ``{.a=1}``; None is a null pointer."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if type(value) is int:
@@ -114,7 +114,7 @@ def text(value: Value) -> str:
         return "{" + ", ".join(f".{name}={text(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(text(part) for part in value) + "]"
-    return str(value)
+    return "NULL" if value is None else str(value)
 
 
 def _quote(string: str) -> str:
