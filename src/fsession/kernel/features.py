@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["Prober"]
 
 TARGET = "bpf_fentry_test1"  # net/bpf/test_run.c: exists to be traced
-SLEEPABLE_TARGET = "bpf_modify_return_test"  # as well, and sleepable programs may trace it
+# Which functions sleepable programs may trace differs: test functions, system calls.
+SLEEPABLE_TARGETS = (TARGET, "__x64_sys_getpid", "__arm64_sys_getpid")
 _RETURN_0 = (alu(Alu.MOV, R0, imm=0), exit_())
 
 
@@ -124,8 +125,16 @@ class Prober:
 
     def sleepable(self) -> None:
         kind = AttachType.TRACE_FENTRY
-        with self._load(kind, target=SLEEPABLE_TARGET, sleepable=True) as program:
-            link_tracing(program, kind).close()
+        refused: Exception | None = None
+        for target in SLEEPABLE_TARGETS:
+            try:
+                with self._load(kind, target=target, sleepable=True) as program:
+                    link_tracing(program, kind).close()
+                return
+            except (VerifierError, NotFoundError) as error:
+                refused = refused or error
+        if refused:
+            raise refused
 
     def func_args(self) -> None:
         insns = (call_helper(FuncId.get_func_arg_cnt), *_RETURN_0)
