@@ -134,10 +134,29 @@ def test_a_mark_is_where_jumps_land():
     assert edited.labels[place] == 1
 
 
+def test_calls_of_a_function_run_what_was_put_before_its_first_instruction():
+    edit = Edit((call_local(1), exit_(), ONE, jmp(Jmp.JEQ, R1, imm=0, off=-2), exit_()))
+    edit.insert(InsnOff(2), lddw(R2, 7), jumps="behind")
+    again = edit.append(ToLabel(call_local(0), edit.mark(InsnOff(2))), exit_())
+    edited = edit.apply()
+    assert (edited.start[InsnOff(2)], edited.at[InsnOff(2)]) == (2, 4)
+    assert edited.insns[0] == call_local(1)  # with what was put there
+    assert edited.insns[4].off == -2  # past it
+    assert edited.insns[6].func_off == 2 - edited.labels[again] - 1
+
+
+def test_a_label_wants_an_instruction_that_goes_somewhere():
+    edit = Edit((NOP, exit_()))
+    edit.insert(InsnOff(0), ToLabel(ONE, edit.mark(InsnOff(1))))
+    with pytest.raises(InternalError, match="goes nowhere"):
+        edit.apply()
+
+
 @pytest.mark.parametrize(
     ("program", "error"),
     [
         pytest.param((ja(5), exit_()), BadInputError, id="jump out of the program"),
+        pytest.param((Insn(0x0D, 1), exit_()), BadInputError, id="indirect jump"),
         pytest.param((ja(1), lddw(R0, 1), exit_()), BadInputError, id="jump into a lddw"),
     ],
 )

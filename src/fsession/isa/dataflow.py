@@ -5,8 +5,13 @@ rewrite loads from it, it must be known where it goes: through moves, additions 
 to the stack and loads back, and as an argument into functions of the program.
 
 The analysis is forward, over all paths. A place holds `Holds(off, sure)`: the context plus `off`
-bytes, on every path that reaches the instruction if `sure`, else on some path only. Functions are
-analysed once, with what all their callers pass joined.
+bytes, on every path that reaches the instruction if `sure`; else on some path only, or at an offset
+that is not known. Functions are analysed once, with what all their callers pass joined.
+
+Two things it does not see. A context stored to the stack is not followed into a function that gets
+the address of that stack (a callback of bpf_loop): what such a function loads is taken for no
+context. And a helper or function that writes to stack it was given is taken to leave a stored
+context whole: the verifier lets nobody load through what it has left.
 """
 
 from __future__ import annotations
@@ -15,8 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
+from fsession.isa.cfg import falls_through, goal, subprograms
 from fsession.isa.insn import InsnOff, offsets
-from fsession.isa.opcode import R0, R1, R5, R10, Alu, Class, Jmp, Mode, Size, Source
+from fsession.isa.opcode import R0, R1, R5, R10, Alu, Atomic, Class, Mode, Size, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,56 +48,85 @@ _State = dict[_Place, Holds]
 
 _MOV64 = int(Class.ALU64 | Alu.MOV | Source.X)
 _ADD64_K = int(Class.ALU64 | Alu.ADD | Source.K)
+_SUB64_K = int(Class.ALU64 | Alu.SUB | Source.K)
+_ADD64_X = int(Class.ALU64 | Alu.ADD | Source.X)
+_SUB64_X = int(Class.ALU64 | Alu.SUB | Source.X)
 _LDX_DW = int(Class.LDX | Mode.MEM | Size.DW)
 _STX_DW = int(Class.STX | Mode.MEM | Size.DW)
-_JA = (int(Class.JMP | Jmp.JA), int(Class.JMP32 | Jmp.JA))
 _STORES = (int(Class.ST), int(Class.STX))
-_LOADS = (int(Class.LD), int(Class.LDX))
+_PACKET_LOADS = (int(Mode.ABS), int(Mode.IND))
+_FETCH = 0x01  # bit 0 of an atomic's `imm`: the old value goes to the source register
 _SIZES = {int(size): size.size_bytes for size in Size}
 
 
 def context_pointers(insns: Sequence[Insn]) -> dict[InsnOff, dict[int, Holds]]:
     """For each reachable instruction: the registers that hold the context before it runs.
 
-    Raises `BadInputError` where a jump or a call goes to no instruction.
+    Raises `BadInputError` where a jump or a call goes to no instruction, or a jump to another
+    function.
     """
-    places = {at: index for index, at in enumerate(offsets(insns)[:-1])}
-    starts = offsets(insns)
-    states: dict[int, _State] = {0: {("r", R1): Holds(0), ("f", R10): Holds(0)}}
-    work = [0]
-    while work:
-        index = work.pop()
-        before = states[index]
-        for target, after in _successors(insns[index], starts[index], before):
-            if target not in places:
-                raise BadInputError(f"instruction {starts[index]} goes to {target}, where none is")
-            goal = places[target]
-            joined = _join(states[goal], after) if goal in states else after
-            if goal not in states or joined != states[goal]:
-                states[goal] = joined
-                work.append(goal)
+    states = _Walk(insns).run() if insns else {}
     return {
-        starts[index]: {number: held for (kind, number), held in state.items() if kind == "r"}
-        for index, state in states.items()
+        at: {number: held for (kind, number), held in state.items() if kind == "r"}
+        for at, state in states.items()
     }
 
 
-def _successors(insn: Insn, at: InsnOff, before: _State) -> list[tuple[InsnOff, _State]]:
-    """Where control goes from here, with what is held there."""
-    if insn.is_exit:
-        return []
-    follow = InsnOff(at + insn.slots)
-    if insn.is_jump:
-        goal = InsnOff(at + 1 + insn.jump_off)
-        return [(goal, before)] if insn.opcode in _JA else [(goal, before), (follow, before)]
-    after = _transfer(insn, before)
-    if insn.is_local_call:
-        return [(InsnOff(at + 1 + insn.imm), _callee(before)), (follow, after)]
-    if insn.is_func_ref:
-        low = insn.imm & 0xFFFF_FFFF
-        callback = InsnOff(at + 1 + (low - (1 << 32) if low >> 31 else low))
-        return [(callback, {("f", R10): Holds(0)}), (follow, after)]
-    return [(follow, after)]
+class _Walk:
+    """One analysis: states by slot, and what makes it visit an instruction again."""
+
+    def __init__(self, insns: Sequence[Insn]) -> None:
+        self._insns = dict(zip(offsets(insns), insns, strict=False))
+        self._function = {
+            at: start
+            for start, end in subprograms(insns)
+            for at in range(start, end)
+            if at in self._insns
+        }
+        self._states: dict[InsnOff, _State] = {}
+        self._callers: dict[InsnOff, set[InsnOff]] = {}
+        self._returning: set[InsnOff] = set()
+        self._work: list[InsnOff] = []
+
+    def run(self) -> dict[InsnOff, _State]:
+        self._reach(InsnOff(0), {("r", R1): Holds(0), ("f", R10): Holds(0)})
+        while self._work:
+            at = self._work.pop()
+            self._step(at, self._insns[at], self._states[at])
+        return self._states
+
+    def _reach(self, at: InsnOff, state: _State) -> None:
+        """Control comes to `at` with `state`."""
+        if at not in self._insns:
+            raise BadInputError(f"the program runs past its end, at instruction {at}")
+        old = self._states.get(at)
+        joined = state if old is None else _join(old, state)
+        if joined != old:
+            self._states[at] = joined
+            self._work.append(at)
+
+    def _step(self, at: InsnOff, insn: Insn, before: _State) -> None:
+        to = goal(insn, at)
+        after = before if insn.is_jump else _transfer(insn, before)
+        if insn.is_exit and ("r", R0) in before:
+            self._returns(InsnOff(self._function[at]))
+        if insn.is_local_call and to is not None:
+            self._callers.setdefault(to, set()).add(at)
+            self._reach(to, _callee(before))
+            if to in self._returning:
+                after[("r", R0)] = Holds(0, sure=False)
+        elif insn.is_func_ref and to is not None:
+            self._reach(to, {("f", R10): Holds(0)})
+        elif to is not None:
+            self._reach(to, before)
+        if falls_through(insn):
+            self._reach(InsnOff(at + insn.slots), after)
+
+    def _returns(self, function: InsnOff) -> None:
+        """A function may return the context: what calls it is to be looked at again."""
+        if function not in self._returning:
+            self._returning.add(function)
+            self._work += self._callers.get(function, ())
 
 
 def _callee(before: _State) -> _State:
@@ -103,23 +138,41 @@ def _callee(before: _State) -> _State:
 
 def _transfer(insn: Insn, before: _State) -> _State:
     """What is held after an instruction that is no jump."""
-    if insn.is_call:
-        return {place: held for place, held in before.items() if place[0] == "s" or place[1] > R5}
     cls = insn.opcode & 0x07
+    if insn.is_call or (cls == Class.LD and insn.opcode & 0xE0 in _PACKET_LOADS):
+        return {place: held for place, held in before.items() if place[0] == "s" or place[1] > R5}
     if cls in _STORES:
         return _store(insn, before)
-    after = {
-        place: held for place, held in before.items() if place[0] == "s" or place[1] != insn.dst
-    }
+    after = _without(before, insn.dst)
     if insn.opcode == _MOV64 and insn.off == 0:
         _copy(before, after, insn.src, insn.dst, 0)
-    elif insn.opcode == _ADD64_K:
-        _copy(before, after, insn.dst, insn.dst, insn.imm)
+    elif insn.opcode in (_ADD64_K, _SUB64_K):
+        _copy(before, after, insn.dst, insn.dst, insn.imm if insn.opcode == _ADD64_K else -insn.imm)
+    elif insn.opcode in (_ADD64_X, _SUB64_X):
+        _move_by_register(insn, before, after)
     elif insn.opcode == _LDX_DW and ("f", insn.src) in before:
         slot = ("s", before["f", insn.src].off + insn.off)
         if slot in before:
             after["r", insn.dst] = before[slot]
     return after
+
+
+def _without(state: _State, *registers: int) -> _State:
+    """A copy of a state where these registers hold nothing."""
+    return {
+        place: held for place, held in state.items() if place[0] == "s" or place[1] not in registers
+    }
+
+
+def _move_by_register(insn: Insn, before: _State, after: _State) -> None:
+    """The sum of the context and something, or their difference: an offset we don't know."""
+    held, other = before.get(("r", insn.dst)), before.get(("r", insn.src))
+    if insn.opcode == _ADD64_X:
+        held = held or other
+    elif other is not None:
+        held = None  # the difference of two pointers is a number
+    if held is not None:
+        after["r", insn.dst] = Holds(held.off, sure=False)
 
 
 def _copy(before: _State, after: _State, src: int, dst: int, add: int) -> None:
@@ -131,14 +184,11 @@ def _copy(before: _State, after: _State, src: int, dst: int, add: int) -> None:
 
 def _store(insn: Insn, before: _State) -> _State:
     """A store to the stack overwrites what overlaps it; 8 bytes of a held register are held."""
+    after = dict(before)
     if insn.opcode & 0xE0 == int(Mode.ATOMIC):
-        after = {
-            place: held
-            for place, held in before.items()
-            if place not in (("r", insn.src), ("r", R0))
-        }
-    else:
-        after = dict(before)
+        after = _without(before, *_atomic_results(insn))
+        if insn.imm == Atomic.LOAD_ACQ:
+            return after
     frame = before.get(("f", insn.dst))
     if frame is None:
         return after
@@ -149,6 +199,15 @@ def _store(insn: Insn, before: _State) -> _State:
     if insn.opcode == _STX_DW and ("r", insn.src) in before:
         after["s", low] = before["r", insn.src]
     return after
+
+
+def _atomic_results(insn: Insn) -> tuple[int, ...]:
+    """The register that an atomic instruction puts an old value into."""
+    if insn.imm == Atomic.LOAD_ACQ:
+        return (insn.dst,)
+    if insn.imm == Atomic.CMPXCHG:
+        return (R0,)
+    return (insn.src,) if insn.imm & _FETCH else ()
 
 
 def _join(one: _State, other: _State) -> _State:

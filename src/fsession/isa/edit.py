@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NewType
 
 from fsession.errors import BadInputError, InternalError
+from fsession.isa.cfg import goal
 from fsession.isa.insn import Insn, InsnOff, offsets
-from fsession.isa.opcode import Class, Jmp
+from fsession.isa.opcode import Class, Jmp, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ Label = NewType("Label", int)
 """A place in the new program, known when `Edit.apply` is done."""
 
 _GOTOL = int(Class.JMP32 | Jmp.JA)
+_GOTOX = int(Class.JMP | Jmp.JA | Source.X)
 _U32 = 0xFFFF_FFFF
 
 
@@ -78,7 +80,7 @@ class Edit:
         self._before: dict[InsnOff, list[_Item]] = {}
         self._front: dict[InsnOff, list[_Item]] = {}
         self._appended: list[tuple[Label, list[_Item]]] = []
-        self._marks: list[tuple[Label, InsnOff]] = []
+        self._marks: dict[Label, InsnOff] = {}
         self._next_label = 0
 
     def replace(self, at: InsnOff, *new: Insn | ToLabel) -> None:
@@ -93,8 +95,9 @@ class Edit:
     ) -> None:
         """Put `new` before the instruction at `at`.
 
-        Jumps and calls to `at` come to `new`, or with ``jumps="behind"`` to what was there: then
-        only code that falls through, or enters the program at its start, runs `new`.
+        Jumps to `at` come to `new`, or with ``jumps="behind"`` to what was there: then only code
+        that falls through, or enters a function there, runs `new`. Calls of a function that starts
+        at `at`, and references to it, always come to `new`.
         """
         self._check(at)
         places = self._before if jumps == "here" else self._front
@@ -107,10 +110,10 @@ class Edit:
         return label
 
     def mark(self, at: InsnOff) -> Label:
-        """A label at what jumps to `at` reach."""
+        """A label at what jumps to `at` reach, or, of a function, calls."""
         self._check(at)
         label = self._new_label()
-        self._marks.append((label, at))
+        self._marks[label] = at
         return label
 
     def apply(self) -> Edited:
@@ -124,15 +127,17 @@ class Edit:
             items += self._before.get(old, [])
             at[old] = len(items)
             items += self._replaced.get(old) or [self._old_item(old, insn)]
-        labels = {label: landing[old] for label, old in self._marks}
+        labels = {label: landing[old] for label, old in self._marks.items()}
         for label, function in self._appended:
             labels[label] = len(items)
             items += function
         places = offsets([item.insn for item in items])
+        linked = []
+        for index, item in enumerate(items):
+            to = self._goal(item, start, landing, labels)
+            linked.append(item.insn if to is None else _link(item.insn, places, index, to))
         return Edited(
-            insns=tuple(
-                _link(places, index, item, landing, labels) for index, item in enumerate(items)
-            ),
+            insns=tuple(linked),
             at={old: places[index] for old, index in at.items()},
             start={old: places[index] for old, index in start.items()},
             labels={label: places[index] for label, index in labels.items()},
@@ -147,12 +152,31 @@ class Edit:
         return Label(self._next_label)
 
     def _old_item(self, at: InsnOff, insn: Insn) -> _Item:
-        target = _target(at, insn)
+        if insn.opcode == _GOTOX:
+            raise BadInputError(f"instruction {at} is an indirect jump (gotox), with goals unknown")
+        target = goal(insn, at)
         if target is None:
             return _Item(insn)
         if target not in self._known:
             raise BadInputError(f"instruction {at} goes to {target}, where none starts")
         return _Item(insn, target)
+
+    def _goal(
+        self,
+        item: _Item,
+        start: dict[InsnOff, int],
+        landing: dict[InsnOff, int],
+        labels: dict[Label, int],
+    ) -> int | None:
+        """The place in the new program, by its index, that an instruction goes to."""
+        target = item.target
+        if item.label is not None:
+            target = self._marks.get(item.label)
+            if target is None:
+                return labels[item.label]
+        if target is None:
+            return None
+        return landing[target] if item.insn.is_jump else start[target]
 
 
 def _items(new: Sequence[Insn | ToLabel]) -> list[_Item]:
@@ -162,38 +186,16 @@ def _items(new: Sequence[Insn | ToLabel]) -> list[_Item]:
     ]
 
 
-def _target(at: InsnOff, insn: Insn) -> InsnOff | None:
-    """The slot that a jump, local call or function reference at `at` goes to."""
-    if insn.is_jump:
-        return InsnOff(at + 1 + insn.jump_off)
-    if insn.is_local_call:
-        return InsnOff(at + 1 + insn.imm)
-    if insn.is_func_ref:
-        low = insn.imm & _U32
-        return InsnOff(at + 1 + (low - (1 << 32) if low >> 31 else low))
-    return None
-
-
-def _link(
-    places: list[InsnOff],
-    index: int,
-    item: _Item,
-    landing: dict[InsnOff, int],
-    labels: dict[Label, int],
-) -> Insn:
-    """The instruction with its distance, from its own place to its target's."""
-    if item.label is not None:
-        goal = labels[item.label]
-    elif item.target is not None:
-        goal = landing[item.target]
-    else:
-        return item.insn
-    distance = places[goal] - places[index] - 1
-    insn = item.insn
+def _link(insn: Insn, places: list[InsnOff], index: int, to: int) -> Insn:
+    """The instruction with its distance, from its own place to its goal's."""
+    distance = places[to] - places[index] - 1
     if insn.is_func_ref:
         return replace(insn, imm=insn.imm >> 32 << 32 | distance & _U32)
     if insn.is_call or insn.opcode == _GOTOL:
         return replace(insn, imm=distance)
+    if not insn.is_jump:
+        raise InternalError(f"the instruction {insn} goes nowhere, and was given a label")
     if not -0x8000 <= distance <= 0x7FFF:
-        raise BadInputError(f"a jump over {distance} slots does not fit its 16 bits")
+        what = f"the jump at instruction {places[index]} is now {distance} slots far"
+        raise BadInputError(f"{what}, which does not fit its 16 bits")
     return replace(insn, off=distance)
