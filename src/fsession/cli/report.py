@@ -33,9 +33,7 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (UnsupportedError, UNSUPPORTED),
 )
 
-_NO_PRIVILEGE = (
-    "tracing takes CAP_BPF and CAP_PERFMON: run it as root, or in a guest: fsession vm -- …"
-)
+_NO_PRIVILEGE = "run it as root (CAP_BPF and CAP_PERFMON), or in a guest: fsession vm -- fsession …"
 
 
 def exit_status(error: BaseException) -> int:
@@ -89,7 +87,9 @@ def _hint(error: BaseException) -> str:
 
 
 def _is_privilege(error: BaseException) -> bool:
-    return isinstance(error, KernelError) and error.errno in (errno.EPERM, errno.EACCES)
+    if not isinstance(error, KernelError) or (isinstance(error, VerifierError) and error.log):
+        return False
+    return error.errno in (errno.EPERM, errno.EACCES)
 
 
 def warn(message: str) -> None:

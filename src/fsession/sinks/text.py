@@ -2,8 +2,8 @@
 
 ::
 
-    TIME             DURATION  PID   COMM  CPU  CALL
-    14:03:41.502113  + 12.3µs  1432  ping    1  icmp_rcv(skb=0xffff8f75c8efd300) = 0
+    TIME              DURATION   PID  COMM  CPU  CALL
+    14:03:41.502113  +  12.3µs  1432  ping    1  icmp_rcv(skb=0xffff8f75c8efd300) = 0
     3 calls · 0 lost · 0 missed · native session: 1 program, 1 link · Linux 7.2.12 x86_64
 
 A line is written once, so a column is as wide as the longest cell so far. The mark in front of a
@@ -61,7 +61,7 @@ class TextSink:
         self._color = color
         self._quiet = quiet
         self._started = False
-        self._widths = [len("00:00:00.000000"), len("! 123.4µs"), 5, 4, 3, 0]
+        self._widths = [len("00:00:00.000000"), len("! 123.4µs"), 3, 4, 3, 0]
         self._widths[2] = max(self._widths[2], pid_width)
         self._widths[3] = max(self._widths[3], comm_width)
 
@@ -113,7 +113,7 @@ class TextSink:
 def _cells(call: Call) -> tuple[str, ...]:
     return (
         _clock(call.wall_ns),
-        f"{mark(call.duration_ns)} {duration(call.duration_ns):>6}".lstrip(),
+        f"{mark(call.duration_ns)} {duration(call.duration_ns):>7}",
         str(call.pid),
         call.comm,
         str(call.cpu),

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 MAX_ERRNO = 4095  # include/linux/err.h
-TEXT_CHARS = 48
+TEXT_CHARS = 64
 _U64 = (1 << 64) - 1
 _BITS_OF_ADDRESS = 47  # an unsigned number from here on is shown like an address
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", 10: "\\n", 13: "\\r", 9: "\\t"}
