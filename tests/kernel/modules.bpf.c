@@ -25,4 +25,26 @@ int in_module(u64 *ctx)
 	return 0;
 }
 
+/* A multi program asks for what it wants to know. */
+SEC("fsession.multi/dummy:dummy_change_carrier")
+int many_in_module(u64 *ctx)
+{
+	u64 *cookie = bpf_session_cookie(ctx);
+	u64 device = 0, value = 0;
+
+	bpf_get_func_arg(ctx, 0, &device);
+	if (!bpf_session_is_return(ctx)) {
+		*cookie = device;
+		bpf_get_func_arg(ctx, 1, &value);
+		carrier = (u8)value;
+		entries++;
+		return 0;
+	}
+	mismatches += *cookie != device;
+	bpf_get_func_ret(ctx, &value);
+	result = (s32)value;
+	exits++;
+	return 0;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -45,6 +45,14 @@ static __always_inline void carry(u64 *ctx, u64 value)
 	}
 }
 
+static __always_inline u64 argument(u64 *ctx, u32 number)
+{
+	u64 value = 0;
+
+	bpf_get_func_arg(ctx, number, &value);
+	return value;
+}
+
 static __always_inline bool is_my_thread(void)
 {
 	return (u32)bpf_get_current_pid_tgid() == only_tid;
@@ -160,12 +168,11 @@ SEC("fsession/ep_loop_check_proc")
 int session_recursive(u64 *ctx)
 {
 	s64 words = bpf_get_func_arg_cnt(ctx);
-	u64 level = 0;
+	u64 level;
 
 	if (!is_my_thread())
 		return 0;
-	bpf_get_func_arg(ctx, words - 1, &level);
-	level = (u32)level;
+	level = (u32)argument(ctx, words - 1);
 	if (level > deepest)
 		deepest = level;
 	carry(ctx, 1000 + level);
@@ -176,7 +183,7 @@ int session_recursive(u64 *ctx)
 SEC("fsession/find_task_by_vpid")
 int session_lookup(u64 *ctx)
 {
-	u64 number = (u32)ctx[0];
+	u64 number = (u32)argument(ctx, 0);
 
 	if (is_my_process() && number >= 0x100000)
 		carry(ctx, number ^ 0x5e5510000ull);
@@ -193,7 +200,7 @@ int session_sleep(u64 *ctx)
 
 	if (!is_my_process())
 		return 0;
-	carry(ctx, ctx[0]);
+	carry(ctx, argument(ctx, 0));
 	bpf_get_func_ret(ctx, &result);
 	if (bpf_session_is_return(ctx) && result)
 		__sync_fetch_and_add(&interrupted, 1);
@@ -205,7 +212,7 @@ SEC("fsession/eventfd_read")
 int session_blocked(u64 *ctx)
 {
 	if (is_my_process())
-		carry(ctx, ctx[0] ^ ctx[1]);
+		carry(ctx, argument(ctx, 0) ^ argument(ctx, 1));
 	return 0;
 }
 

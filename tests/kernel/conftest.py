@@ -1,0 +1,143 @@
+"""Fixtures of the kernel suite. It runs in a guest, as root, with the objects compiled before."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import listing
+from fsession import Object
+from fsession.host import Feature
+from fsession.kernel import KernelHost
+from matrix import Facts, this_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+PATIENCE_S = 10  # under emulation, with another guest's load beside it
+
+_STRATEGY_FEATURE = {
+    "native": Feature.FSESSION,
+    "multi": Feature.FSESSION_MULTI,
+    "split": Feature.FENTRY,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.kernel)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many tests were skipped, by reason: a skip names the feature that is not there."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count:4} skipped: {reason}")
+
+
+@pytest.fixture(scope="session")
+def facts() -> Facts | None:
+    """What is known of this kernel; None if it is none of the matrix."""
+    return this_kernel()
+
+
+@pytest.fixture(scope="session")
+def objects() -> Path:
+    """The folder of the compiled programs."""
+    folder = os.environ.get("FSESSION_TEST_OBJECTS")
+    if not folder:
+        pytest.skip("not in a guest: FSESSION_TEST_OBJECTS names no folder of compiled programs")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def host(objects: Path) -> Iterator[KernelHost]:
+    with KernelHost() as host:
+        for feature in Feature:  # what it learns and keeps open, it has before the first test
+            host.supports(feature)
+        yield host
+
+
+@pytest.fixture
+def require(host: KernelHost, facts: Facts | None) -> Callable[[Feature, bool | None], None]:
+    """Skip without a feature; fail where our own table says that the kernel has it."""
+
+    def check(feature: Feature, known: bool | None = None) -> None:
+        if host.supports(feature):
+            return
+        if known:
+            pytest.fail(f"this kernel has {feature.value}, but: {host.why_not(feature)}")
+        pytest.skip(f"no {feature.value}")
+
+    return check
+
+
+@pytest.fixture(params=["native", "multi", "split"])
+def strategy(
+    request: pytest.FixtureRequest,
+    require: Callable[[Feature, bool | None], None],
+    facts: Facts | None,
+) -> str:
+    """Each way of making a session that this kernel has."""
+    name = str(request.param)
+    require(_STRATEGY_FEATURE[name], facts and facts.has(name))
+    return name
+
+
+@pytest.fixture
+def load(host: KernelHost, objects: Path) -> Iterator[Callable[..., Object]]:
+    """``load("sessions", "session_a")``: an object with only the named programs loaded."""
+    opened = []
+
+    def open_and_load(name: str, *programs: str) -> Object:
+        obj = Object.open(objects / f"{name}.bpf.o")
+        missing = set(programs) - set(obj.programs)
+        assert not missing, f"{name} has no {missing}"
+        for program_name, program in obj.programs.items():
+            program.autoload = program_name in programs
+        opened.append(obj)
+        return obj.load(host)
+
+    yield open_and_load
+    for obj in opened:
+        obj.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(host: KernelHost) -> Iterator[None]:
+    """After each test the kernel and this process hold what they held before it."""
+    gc.collect()
+    before = listing.holdings()
+    yield
+    gc.collect()
+    wait_for(lambda: not listing.holdings().more_than(before), "left behind", before)
+
+
+def wait_for(condition: Callable[[], object], what: str, before: Any = None) -> None:
+    """Wait until `condition` holds. The kernel frees programs a moment after the last use."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            new = listing.holdings().more_than(before) if before else ""
+            pytest.fail(f"{what} {new}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    return wait_for
+
+
+@pytest.fixture
+def tid() -> int:
+    return threading.get_native_id()

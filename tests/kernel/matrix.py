@@ -1,0 +1,57 @@
+"""What we know of the kernels of our matrix: what they must be able to do.
+
+A test asks for a feature; a kernel of this table that should have it and has not fails the test
+instead of skipping it. Figures were measured in guests; see docs/testing.md.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+__all__ = ["MATRIX", "Facts", "this_kernel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One kernel on one architecture.
+
+    `words` is how many argument words the trampoline takes; `crowd` how many sessions with a
+    cookie one function takes, natively and split; `modules` says that a guest has the modules.
+    """
+
+    fentry: bool = True
+    native: bool = False
+    multi: bool = False
+    words: int = 12
+    crowd_native: int = 0
+    crowd_split: int = 0
+    modules: bool = True
+
+    def has(self, strategy: str) -> bool:
+        """Whether sessions of this strategy must work here."""
+        return {"native": self.native, "multi": self.multi, "split": self.fentry}[strategy]
+
+
+MATRIX = {
+    ("6.1", "x86_64"): Facts(words=6),
+    ("6.1", "arm64"): Facts(fentry=False),
+    ("6.12", "x86_64"): Facts(),
+    ("6.12", "arm64"): Facts(words=8),
+    ("7.0", "x86_64"): Facts(native=True, modules=False),
+    ("7.0", "arm64"): Facts(native=True, modules=False),
+    ("7.1", "x86_64"): Facts(native=True, modules=False),
+    ("7.1", "arm64"): Facts(native=True, modules=False),
+    ("7.2", "x86_64"): Facts(native=True, multi=True),
+    ("7.2", "arm64"): Facts(native=True),
+    ("7.3", "x86_64"): Facts(native=True, multi=True),
+    ("7.3", "arm64"): Facts(native=True),
+}
+
+
+def this_kernel() -> Facts | None:
+    """The row of the guest this runs in; None outside of our guests."""
+    series = os.environ.get("FSESSION_KERNEL", "")
+    machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return MATRIX.get((series, machine))

@@ -1,0 +1,205 @@
+"""Calls that overlap: recursion, threads on two CPUs, sleepers, attach and detach in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from triggers import libc, nest_epoll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+THREADS = 8
+CALLS = 200
+SLEEPERS = 64
+
+
+def counts(obj) -> dict[str, int]:
+    names = ("entries", "exits", "mismatches", "stale_cookies")
+    return {name: obj.globals[name] for name in names}
+
+
+def paired(calls: int) -> dict[str, int]:
+    return {"entries": calls, "exits": calls, "mismatches": 0, "stale_cookies": 0}
+
+
+@contextmanager
+def crowd(number: int, work: Callable[[int], None]) -> Iterator[list[threading.Thread]]:
+    """`number` threads that each do their `work`, all started before any goes on."""
+    start = threading.Barrier(number + 1)
+
+    def run(index: int) -> None:
+        start.wait()
+        work(index)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+def test_recursion(levels, strategy, load, tid):
+    """Each level of a function that calls itself has its own cookie."""
+    obj = load("sessions", "session_recursive")
+    with obj.programs["session_recursive"].attach(strategy=strategy):
+        obj.globals["only_tid"] = tid
+        nest_epoll(levels)
+        obj.globals["only_tid"] = 0
+    seen = counts(obj)
+    assert obj.globals["deepest"] == levels - 1
+    assert seen == paired(seen["entries"])
+    assert seen["entries"] >= levels * (levels + 1) // 2
+
+
+def test_threads(strategy, load):
+    """8 threads, each call with a number of its own: no exit sees another call's cookie."""
+    obj = load("sessions", "session_lookup")
+
+    def look_up(index: int) -> None:
+        for call in range(CALLS):
+            libc.getpgid(0x100000 + index * CALLS + call)
+
+    obj.globals["only_tgid"] = os.getpid()
+    with obj.programs["session_lookup"].attach(strategy=strategy), crowd(THREADS, look_up):
+        pass
+    assert counts(obj) == paired(THREADS * CALLS)
+
+
+def test_sleepers(strategy, load):
+    """64 threads asleep in the function at once, each woken at its own time."""
+    obj = load("sessions", "session_sleep")
+    obj.globals["only_tgid"] = os.getpid()
+    with (
+        obj.programs["session_sleep"].attach(strategy=strategy),
+        crowd(SLEEPERS, lambda index: time.sleep(0.1 + index / 1000)),
+    ):
+        pass
+    assert counts(obj) == paired(SLEEPERS)
+
+
+def test_interrupted_sleepers(strategy, load, eventually):
+    """A signal ends the call early; the exit still belongs to its entry."""
+    obj = load("sessions", "session_sleep")
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    done = threading.Event()
+
+    def sleep(index: int) -> None:
+        while not done.is_set():
+            time.sleep(0.2 + index / 1000)
+
+    obj.globals["only_tgid"] = os.getpid()
+    try:
+        with (
+            obj.programs["session_sleep"].attach(strategy=strategy),
+            crowd(THREADS, sleep) as threads,
+        ):
+            for thread in threads:
+                signal.pthread_kill(thread.ident, signal.SIGUSR1)
+            eventually(lambda: obj.globals["interrupted"] >= 1, "no call was interrupted")
+            done.set()
+            for thread in threads:
+                thread.join()
+            seen = counts(obj)
+    finally:
+        done.set()
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == paired(seen["entries"])
+
+
+@pytest.fixture
+def blocked(eventually) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Start a thread that blocks in ``eventfd_read``; what it returns lets the thread go on."""
+    files = []
+
+    def start() -> Callable[[], None]:
+        file = os.eventfd(0)
+        thread = threading.Thread(target=os.eventfd_read, args=(file,))
+        thread.start()
+        files.append(file)
+        eventually(lambda: _is_asleep(thread.native_id), "the thread does not block")
+
+        def release() -> None:
+            os.eventfd_write(file, 1)
+            thread.join()
+
+        return release
+
+    yield start
+    for file in files:
+        os.close(file)
+
+
+def _is_asleep(tid: int | None) -> bool:
+    status = Path(f"/proc/self/task/{tid}/stat").read_text()
+    return status.rpartition(")")[2].split()[0] == "S"
+
+
+def test_attach_during_a_call(strategy, load, blocked):
+    """A call that runs when a session is attached shows no exit without an entry."""
+    obj = load("sessions", "session_blocked")
+    obj.globals["only_tgid"] = os.getpid()
+    release = blocked()
+    with obj.programs["session_blocked"].attach(strategy=strategy):
+        release()
+        assert counts(obj) == paired(0)
+        blocked()()
+        assert counts(obj) == paired(1)
+
+
+def test_detach_during_a_call(strategy, load, blocked, eventually):
+    """A call that runs when its session is detached shows no exit, and costs no slot for good."""
+    obj = load("sessions", "session_blocked")
+    obj.globals["only_tgid"] = os.getpid()
+    program = obj.programs["session_blocked"]
+    waiting = []
+    for number in range(1, 6):
+        with program.attach(strategy=strategy):
+            waiting.append(blocked())
+            eventually(lambda n=number: counts(obj)["entries"] == n, "no entry was seen")
+    for release in waiting:
+        release()
+    assert counts(obj) == paired(0) | {"entries": 5}
+    with program.attach(strategy=strategy):
+        waiting = [blocked() for _ in range(5)]
+        for release in waiting:
+            release()
+    assert counts(obj) == paired(5) | {"entries": 10}
+
+
+def test_attach_under_load(strategy, load, eventually):
+    """Attached and detached while calls go on: entries and exits pair, but for those in between."""
+    obj = load("sessions", "session_lookup")
+    done = threading.Event()
+
+    def look_up(index: int) -> None:
+        number = 0x100000 + index
+        while not done.is_set():
+            libc.getpgid(number)
+
+    obj.globals["only_tgid"] = os.getpid()
+    rounds = 3
+    with crowd(2, look_up):
+        try:
+            for _ in range(rounds):
+                before = counts(obj)["entries"]
+                with obj.programs["session_lookup"].attach(strategy=strategy):
+                    eventually(lambda n=before: counts(obj)["entries"] > n + 20, "no calls seen")
+        finally:
+            done.set()
+    seen = counts(obj)
+    assert seen["mismatches"] == seen["stale_cookies"] == 0
+    assert 0 <= seen["entries"] - seen["exits"] <= 2 * rounds

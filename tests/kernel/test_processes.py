@@ -1,0 +1,167 @@
+"""Tracing as another user sees it: few capabilities, none, a killed tracer, the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import listing
+from fsession.host import Feature
+
+HERE = Path(__file__).parent
+ENTRY, EXIT = "fsession entry.", "fsession exit."
+COOKIE = "fsession cookie: 0xdeadbeef"
+PING = ("ping", "-c", "1", "127.0.0.1")
+TIMEOUT_S = 60
+
+
+def fsession(*words: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fsession", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loopback() -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def unprivileged(objects: Path, *capabilities: str) -> dict[str, str]:
+    """What a process of another user gets with these capabilities only."""
+    words = [sys.executable, str(HERE / "unprivileged.py"), str(objects), *capabilities]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_two_capabilities(strategy, objects):
+    """``CAP_BPF`` and ``CAP_PERFMON`` are enough to load, attach and trace."""
+    outcome = unprivileged(objects, strategy, "CAP_BPF", "CAP_PERFMON")
+    assert outcome == {"uid": 1000, "entries": 1, "exits": 1, "mismatches": 0}
+
+
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [((), "CAP_BPF"), (("CAP_BPF",), "CAP_PERFMON"), (("CAP_NET_ADMIN",), "CAP_BPF")],
+    ids=lambda value: "+".join(value) or "none" if isinstance(value, tuple) else value,
+)
+def test_missing_capability(held, named, objects):
+    """Without them the error says which one is missing."""
+    outcome = unprivileged(objects, "auto", *held)
+    assert named in outcome["error"]
+    assert outcome["errno"] == 1  # EPERM
+
+
+def test_killed_tracer(host, require, objects, eventually):
+    """A tracer that is killed leaves no program, link or map in the kernel."""
+    require(Feature.FENTRY, None)
+    before = listing.holdings()
+    tracer = subprocess.Popen(
+        [sys.executable, "-m", "fsession", "trace", "icmp_rcv"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: listing.ids("links") - before.links, "nothing was attached")
+        tracer.send_signal(signal.SIGKILL)
+    finally:
+        tracer.kill()
+        tracer.wait()
+    eventually(lambda: not listing.holdings().more_than(before), "left in the kernel", before)
+
+
+def test_trace(strategy):
+    """One line for each call: the argument's name, the result, who called; then the summary."""
+    done = fsession("trace", "--strategy", strategy, "icmp_rcv", "--", *PING)
+    assert done.returncode == 0, done.stderr
+    calls = re.findall(r"^.*\bicmp_rcv\(skb=0x[0-9a-f]{16}\) = \S.*$", done.stdout, re.MULTILINE)
+    assert len(calls) == 2  # the request and the reply
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert re.search(r"2 calls · 0 lost · 0 missed", done.stdout + done.stderr), last
+    assert strategy in done.stdout + done.stderr
+
+
+def test_trace_status():
+    """The exit status is the workload's."""
+    done = fsession("trace", "icmp_rcv", "--", "sh", "-c", "exit 7")
+    assert done.returncode == 7, done.stderr
+
+
+def test_trace_json():
+    done = fsession("trace", "--format", "json", "icmp_rcv", "--", *PING)
+    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sum("icmp_rcv" in json.dumps(event) for event in events) >= 2
+
+
+def test_trace_bad_target():
+    done = fsession("trace", "no_such_function", "--", "true")
+    assert done.returncode == 2
+    assert "no_such_function" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("session_printk", [ENTRY, EXIT] * 2),
+        ("session_cookie", [COOKIE] * 2),
+    ],
+)
+@pytest.mark.parametrize("folder", ["cases", "examples"])
+def test_run(folder, name, expected, strategy, objects):
+    """C programs, unchanged, with each strategy."""
+    path = objects / folder / f"{name}.bpf.o"
+    if not path.exists():
+        pytest.skip(f"no {folder} beside the checkout")
+    if strategy == "multi":
+        pytest.skip("a program that reads its context can't be attached by a multi link")
+    done = fsession("run", "--strategy", strategy, path, "--", *PING)
+    assert done.returncode == 0, done.stderr
+    printed = re.findall(r"fsession (?:entry|exit|cookie).*", done.stdout)
+    assert printed == expected
+
+
+def test_features(facts):
+    """It prints what the kernel can do, and the strategy that it will use."""
+    done = fsession("features", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    text = fsession("features").stdout
+    if facts:
+        wanted = "multi" if facts.multi else "native" if facts.native else "split"
+        assert wanted in text
+
+
+def test_show():
+    done = fsession("show", "icmp_rcv")
+    assert done.stdout.strip() == "int icmp_rcv(struct sk_buff *skb);"
+
+
+def test_list():
+    done = fsession("list", "icmp_rc*")
+    assert "icmp_rcv" in done.stdout
+
+
+def test_interrupt(host, require, eventually):
+    """Ctrl-C ends a trace with its summary."""
+    require(Feature.FENTRY, None)
+    before = listing.ids("links")
+    tracer = subprocess.Popen(
+        [sys.executable, "-m", "fsession", "trace", "icmp_rcv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    eventually(lambda: listing.ids("links") - before, "nothing was attached")
+    subprocess.run(PING, check=True, stdout=subprocess.DEVNULL)
+    tracer.send_signal(signal.SIGINT)
+    output, _ = tracer.communicate(timeout=TIMEOUT_S)
+    assert "2 calls" in output
+    assert "Traceback" not in output
+    assert os.WIFEXITED(tracer.returncode << 8)

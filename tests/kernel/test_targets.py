@@ -1,0 +1,94 @@
+"""Sessions on what is not vmlinux: functions of modules, BPF programs, their subprograms."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fsession import FsessionError
+from fsession.host import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CARRIER = Path("/sys/class/net/dummy0/carrier")
+
+
+@pytest.fixture
+def dummy(facts) -> Iterator[Path]:
+    """The module ``dummy`` with one interface that is up."""
+    if subprocess.run(["modprobe", "dummy", "numdummies=0"], capture_output=True).returncode:
+        if facts and facts.modules:
+            pytest.fail("the guest has no module 'dummy'")
+        pytest.skip("no modules for this kernel")
+    subprocess.run(["ip", "link", "add", "dummy0", "type", "dummy"], check=True)
+    subprocess.run(["ip", "link", "set", "dummy0", "up"], check=True)
+    yield CARRIER
+    subprocess.run(["ip", "link", "del", "dummy0"], check=True)
+
+
+@pytest.mark.parametrize("strategy", ["native", "multi", "split"], indirect=True)
+def test_module(strategy, dummy, load):
+    """A function of a module, found in the module's own BTF."""
+    name = "many_in_module" if strategy == "multi" else "in_module"
+    obj = load("modules", name)
+    with obj.programs[name].attach(strategy=strategy):
+        dummy.write_text("0")
+    dummy.write_text("1")
+    seen = obj.globals
+    assert (seen["entries"], seen["exits"], seen["mismatches"]) == (1, 1, 0)
+    assert (seen["carrier"], seen["result"]) == (0, 0)
+
+
+@pytest.fixture
+def target(load, require):
+    require(Feature.PROGRAM_TARGETS, True)
+    return load("targets", "target").programs["target"]
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_program(strategy, target, load):
+    """A BPF program, its main function."""
+    obj = load("targets", "on_main")
+    with obj.programs["on_main"].attach(target, strategy=strategy):
+        assert target.test_run(data=bytes(64)).retval == 174
+    assert target.test_run(data=bytes(64)).retval == 174
+    seen = obj.globals
+    assert (seen["entries"], seen["exits"], seen["mismatches"]) == (1, 1, 0)
+    assert seen["results"][0] == 174
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_subprogram(strategy, target, load):
+    """A subprogram with arguments, while another session is on the main function."""
+    obj = load("targets", "on_main", "on_global")
+    with (
+        obj.programs["on_main"].attach(target, strategy=strategy),
+        obj.programs["on_global"].attach(target, function="add_up", strategy=strategy),
+    ):
+        target.test_run(data=bytes(64))
+    seen = obj.globals
+    assert (seen["entries"], seen["exits"], seen["mismatches"]) == (2, 2, 0)
+    assert seen["arguments"] == [7, 4]
+    assert seen["results"][:2] == [174, 74]
+
+
+def test_multi_has_no_programs(target, load, require):
+    """A multi link can't be on a BPF program: asked for by name, that is an error."""
+    require(Feature.FSESSION_MULTI)
+    obj = load("targets", "on_main")
+    with pytest.raises(FsessionError, match="multi"):
+        obj.programs["on_main"].attach(target, strategy="multi")
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_session_on_session(strategy, load):
+    """A session can't trace a session."""
+    victim = load("sessions", "session_a").programs["session_a"]
+    obj = load("targets", "on_session")
+    with victim.attach(strategy=strategy), pytest.raises(FsessionError) as refused:
+        obj.programs["on_session"].attach(victim, strategy=strategy)
+    assert "session_a" in str(refused.value)
