@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "fsession"
-ROW = re.compile(r"^\| (\d) \| `([a-z_./]+)` \|")
+ROW = re.compile(r"^\| (\d+) \| `([a-z_./]+)` \|")
 
 
 def _levels() -> dict[str, int]:

@@ -214,6 +214,9 @@ class Host(Closeable, Protocol):
     def types(self, module: str = "") -> Types:
         """BTF of vmlinux ("") or of a module, split on it. Raises `NotFoundError`."""
 
+    def program_types(self, program: Program) -> Types:
+        """BTF of a loaded program, for tracing it."""
+
     def modules(self) -> Sequence[str]:
         """Names of the loaded modules that have BTF, sorted."""
 
@@ -235,8 +238,17 @@ class Host(Closeable, Protocol):
     def why_not(self, feature: Feature) -> str:
         """What the trial of `feature` failed with, in the kernel's words; "" if it worked."""
 
-    def create_map(self, spec: MapSpec, types: Types | None = None) -> Map:
-        """Create a map; `types` is the BTF that `spec.key_type` and `value_type` belong to."""
+    def create_map(
+        self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
+    ) -> Map:
+        """Create a map; `types` is the BTF that `spec.key_type` and `value_type` belong to,
+        `inner` the template of a map of maps."""
+
+    def open_pinned_map(self, path: str) -> Map | None:
+        """The map pinned at `path`; None if there is none."""
+
+    def open_program(self, place: str) -> Program:
+        """A loaded program by id, by name, or by where it is pinned."""
 
     def load(self, request: LoadRequest) -> Program:
         """Load a program. Raises `VerifierError` with the log when it is refused."""

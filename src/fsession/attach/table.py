@@ -9,10 +9,10 @@ One array map with one value, used by direct address::
     +---------+---------+-- ... --+---------+---------+---------------+-- ...
      `----- a bucket is 8 slots -----'
 
-A key is ``ctx - table``: the address of the trampoline's frame tells one call from all others that
-are inside a function at the same time, on whatever CPU, task or interrupt level, and is the same in
-the fentry and the fexit program. The verifier lets a privileged program subtract two pointers. Key 0
-is a free slot.
+A key is ``ctx - table``: the address of the trampoline's frame tells one call from all others
+that are inside a function at the same time, on whatever CPU, task or interrupt level, and is the
+same in the fentry and the fexit program. The verifier lets a privileged program subtract two
+pointers. Key 0 is a free slot.
 
 `busy` is raised while one of the two programs runs its body on the CPU, as the kernel's own guard
 does for one program: a call made from inside the body is missed at both of its sides, not at one.
@@ -110,8 +110,8 @@ class Table:
     def claim(self, spill: int) -> Sequence:
         """Entry: take a slot for this call, or leave. The context comes and goes in r1.
 
-        Behind it the cookie's address is at r10 - `spill` - 8, the CPU's line at r10 - `spill` - 16.
-        The first slot that is free or has the own key is taken: with the own key it is one whose
+        Behind it the cookie's address is at r10 - `spill` - 8, the CPU's line at r10 - `spill` -
+        16. The first slot that is free or has the own key is taken: with the own key it is one whose
         exit never ran.
         """
         return compose(

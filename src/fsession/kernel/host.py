@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from fsession.errors import AttachError, NotFoundError
 from fsession.kernel import symbols
 from fsession.kernel.btf import BtfStore
 from fsession.kernel.btf_load import load_btf
 from fsession.kernel.features import Prober
 from fsession.kernel.link import KernelLink, link_multi, link_tracing
-from fsession.kernel.map import KernelMap, create_map
-from fsession.kernel.program import KernelProgram, load_program
+from fsession.kernel.map import KernelMap, create_map, pinned_map
+from fsession.kernel.names import object_name
+from fsession.kernel.program import (
+    KernelProgram,
+    load_program,
+    pinned_program,
+    program_by_id,
+    program_ids,
+)
 from fsession.kernel.ringbuf import KernelRingReader
 from fsession.kernel.trace_pipe import PrintkPipe
 from fsession.uapi import MapType
@@ -96,6 +105,16 @@ class KernelHost:
             if btf is not None:
                 os.close(btf)
 
+    def open_pinned_map(self, path: str) -> KernelMap | None:
+        return pinned_map(path, self.cpu_count) if Path(path).exists() else None
+
+    def open_program(self, place: str) -> KernelProgram:
+        if place.startswith("/"):
+            return pinned_program(place)
+        if place.isdecimal():
+            return program_by_id(int(place))
+        return _program_by_name(place)
+
     def load(self, request: LoadRequest) -> KernelProgram:
         module = request.attach_module
         return load_program(request, self._btf.fd(module) if module else None)
@@ -148,6 +167,28 @@ class KernelHost:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _program_by_name(name: str) -> KernelProgram:
+    """The only loaded program of this name; the kernel keeps the first 15 bytes of it."""
+    wanted = object_name(name).decode()
+    found: list[KernelProgram] = []
+    for number in program_ids():
+        program = program_by_id(number)
+        if program.name == wanted:
+            found.append(program)
+        else:
+            program.close()
+    if len(found) == 1:
+        return found[0]
+    for program in found:
+        program.close()
+    if not found:
+        raise NotFoundError("loaded BPF program", name).hint("bpftool prog lists them")
+    ids = ", ".join(str(program.id) for program in found)
+    raise AttachError(f"prog:{name}", f"{len(found)} programs have this name").hint(
+        f"name one by its id: {ids}"
+    )
 
 
 def _ring_of_pages(spec: MapSpec) -> MapSpec:
