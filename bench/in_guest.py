@@ -1,0 +1,203 @@
+"""The measurements themselves, run in a guest: in_guest.py calls|start|many OBJECT.
+
+Prints one JSON object. For `calls` the guest's clock counts machine instructions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+
+import raw
+
+from fsession import Object
+from fsession.kernel import KernelHost
+
+TARGET = "__do_sys_getppid"
+CALLS = 20_000
+TRACING = Path("/sys/kernel/tracing")
+
+# int loop(unsigned n): getppid() n times and nothing else.
+#   push rbx; mov ebx, edi; again: mov eax, 110; syscall; dec ebx; jnz again; pop rbx; ret
+_LOOP = bytes.fromhex("53 89fb b86e000000 0f05 ffcb 75f5 5b c3")
+
+
+def machine_loop() -> ctypes._CFuncPtr:
+    """The loop as a function; its memory stays for the life of the process."""
+    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    memory.write(_LOOP)
+    place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)(place)
+
+
+class Calls:
+    """Machine instructions that an attachment adds to one call of getppid."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.host = KernelHost()
+        self.loop = machine_loop()
+        self.loop(CALLS)
+        self.untraced = self._per_call()
+
+    def _per_call(self) -> float:
+        start = time.thread_time_ns()
+        self.loop(CALLS)
+        return (time.thread_time_ns() - start) / CALLS
+
+    def added(self, attachment: AbstractContextManager[object]) -> float:
+        with attachment:
+            self.loop(100)
+            return round(self._per_call() - self.untraced, 1)
+
+    def by_package(self, strategy: str, *names: str) -> float:
+        """Programs of the object, attached with the package."""
+        with ExitStack() as stack:
+            obj = Object.open(self.path)
+            for name, program in obj.programs.items():
+                program.autoload = name in names
+            stack.enter_context(obj.load(self.host))
+            for name in reversed(names):
+                stack.enter_context(obj.programs[name].attach(strategy=strategy))
+            return self.added(nullcontext())
+
+    def measure(self) -> dict[str, float]:
+        hand = {
+            name: self.added(raw.attached_by_hand(self.path, name, TARGET))
+            for name in ("empty", "histogram")
+        }
+        sessions = {
+            f"{name}, {strategy}": self.by_package(strategy, name)
+            for name in ("empty", "histogram")
+            for strategy in ("native", "multi", "split")
+        }
+        return {
+            "untraced": self.untraced,
+            **{f"{name}, by hand": figure for name, figure in hand.items()},
+            **sessions,
+            "pair with hash map": self.by_package("auto", "hash_entry", "hash_exit"),
+            "pair with task storage": self.by_package("auto", "task_entry", "task_exit"),
+        }
+
+
+def start_tracer(*words: str) -> tuple[subprocess.Popen[bytes], float]:
+    """A tracer, and the seconds from its start to the moment something is attached."""
+    sys.path.insert(0, "/root/tests/kernel")
+    import listing
+
+    before = listing.ids("links")
+    start = time.monotonic()
+    tracer = subprocess.Popen(
+        [sys.executable, "-m", "fsession", "trace", *words], stdout=subprocess.DEVNULL
+    )
+    while not listing.ids("links") - before:
+        if tracer.poll() is not None:
+            raise SystemExit(f"the tracer ended with status {tracer.returncode}")
+        time.sleep(0.005)
+    return tracer, time.monotonic() - start
+
+
+def peak_kib(process: subprocess.Popen[bytes]) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
+def stop(process: subprocess.Popen[bytes]) -> float:
+    """Ctrl-C; the seconds until it has ended."""
+    start = time.monotonic()
+    process.send_signal(2)
+    process.wait()
+    return time.monotonic() - start
+
+
+def measure_start() -> dict[str, float]:
+    """From Enter to attached, and memory, for one function."""
+    subprocess.run([sys.executable, "-m", "fsession", "features"], capture_output=True, check=True)
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    bare = time.monotonic() - begin
+    rows = []
+    for _ in range(3):
+        tracer, seconds = start_tracer("icmp_rcv")
+        rows.append((seconds, peak_kib(tracer)))
+        stop(tracer)
+    return {
+        "python_s": bare,
+        "attached_s": sorted(seconds for seconds, _ in rows)[1],
+        "peak_kib": max(peak for _, peak in rows),
+    }
+
+
+def measure_many(pattern: str) -> dict[str, float]:
+    """A glob by one multi link, against the bare call with the ids that the tracer found."""
+    single, _ = start_tracer("icmp_rcv")
+    small_kib = peak_kib(single)
+    stop(single)
+    watch_link_calls()
+    tracer, seconds = start_tracer(pattern)
+    calls = link_calls()
+    peak, ids = peak_kib(tracer), attached_ids(tracer)
+    detach_s = stop(tracer)
+    return {
+        "functions": len(ids),
+        "attached_s": seconds,
+        "detached_s": detach_s,
+        "link_calls": calls,
+        "grown_kib": peak - small_kib,
+        "bare_s": bare_link_s(ids),
+    }
+
+
+def watch_link_calls() -> None:
+    """Have the kernel write down each bpf(2) call."""
+    (TRACING / "events/raw_syscalls/sys_enter/filter").write_text("id==321")
+    (TRACING / "events/raw_syscalls/sys_enter/enable").write_text("1")
+
+
+def link_calls() -> int:
+    """How many of them were ``BPF_LINK_CREATE``."""
+    (TRACING / "events/raw_syscalls/sys_enter/enable").write_text("0")
+    return len(re.findall(r"NR 321 \(1c,", (TRACING / "trace").read_text()))
+
+
+def attached_ids(process: subprocess.Popen[bytes]) -> list[int]:
+    """BTF ids of the functions of a multi link, from the fdinfo of its descriptor."""
+    for descriptor in Path(f"/proc/{process.pid}/fdinfo").iterdir():
+        text = descriptor.read_text()
+        if "tracing_multi" in text or "cnt:" in text:
+            return [int(number) for number in re.findall(r"^\s*\d+\s+(\d+)\s", text, re.MULTILINE)]
+    raise SystemExit("the tracer has no multi link")
+
+
+def bare_link_s(ids: list[int]) -> float:
+    """Seconds of loading a program that does nothing and of one link call."""
+    start = time.monotonic()
+    program = raw.load_program(bytes.fromhex("b700000000000000 9500000000000000"), 61, 0)
+    link = raw.link_multi(program, ids)
+    seconds = time.monotonic() - start
+    os.close(link)
+    os.close(program)
+    return seconds
+
+
+def main() -> None:
+    what, *words = sys.argv[1:]
+    if what == "calls":
+        figures = Calls(Path(words[0])).measure()
+    elif what == "start":
+        figures = measure_start()
+    else:
+        figures = measure_many(words[0])
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

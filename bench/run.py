@@ -1,0 +1,133 @@
+"""The figures of docs/benchmarks.md: run.py [--kernel 7.2] [--only calls,start,many,records].
+
+Three runs of a guest and one measurement here. Ratios are made of figures of one run, side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsession.errors import FsessionError
+from fsession.guest import StderrProgress, capture
+from fsession.obj import compile_c
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "bench"
+PARTS = ("calls", "start", "many", "records")
+MANY = "[a-c]*"  # somewhat over 10,000 functions that can be traced
+PROJECT = {str(ROOT / "bench"): "/root/bench", str(ROOT / "tests" / "kernel"): "/root/tests/kernel"}
+
+BPFTRACE_START_S = 5.8  # fentry and fexit on one function, in such a guest
+MIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure and the limit it is held to: at most `limit`, or at least if `at_least`."""
+
+    what: str
+    value: float
+    limit: float | None = None
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.limit is None:
+            return ""
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "reached" if met else "MISSED"
+
+    def text(self) -> str:
+        bound = "" if self.limit is None else f"{'≥' if self.at_least else '≤'} {self.limit:,.5g}"
+        return f"{self.what:<52} {self.value:>12,.5g} {self.unit:<12} {bound:>12}  {self.verdict}"
+
+
+def in_guest(kernel: str, *words: str, icount: bool = False) -> dict[str, float]:
+    """Run a part of in_guest.py in a guest with one CPU."""
+    done = capture(
+        ["python3", "/root/bench/in_guest.py", *words],
+        kernel=kernel,
+        arch="x86_64",
+        cpus=1,
+        icount=icount,
+        timeout_s=300,
+        copies={**PROJECT, str(BUILD): "/root/objects"},
+        progress=StderrProgress(),
+    )
+    if done.status:
+        sys.stderr.write(done.stdout.decode() + done.stderr.decode())
+        raise SystemExit(f"bench: {words[0]} ended with status {done.status}")
+    figures: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
+    return figures
+
+
+def calls(kernel: str) -> Iterator[Row]:
+    """Machine instructions that a session adds to a call."""
+    seen = in_guest(kernel, "calls", "/root/objects/hist.bpf.o", icount=True)
+    unit = "instructions"
+    for name, value in seen.items():
+        yield Row(name, value, unit=unit)
+    reference = seen["histogram, by hand"]
+    for strategy, limit in (("native", 1.05), ("multi", 1.05)):
+        ratio = seen[f"histogram, {strategy}"] / reference
+        yield Row(f"histogram: {strategy} / by hand", ratio, limit)
+    ratio = seen["histogram, split"] / seen["histogram, native"]
+    yield Row("histogram: split / native", ratio, 1.4)
+
+
+def start(kernel: str) -> Iterator[Row]:
+    """From Enter to attached, for one function."""
+    seen = in_guest(kernel, "start")
+    yield Row("Python alone", seen["python_s"], unit="s")
+    yield Row("trace icmp_rcv: Enter to attached", seen["attached_s"], BPFTRACE_START_S / 4, "s")
+    yield Row("trace icmp_rcv: peak resident memory", seen["peak_kib"] / MIB, 45, "MiB")
+
+
+def many(kernel: str) -> Iterator[Row]:
+    """10,000 functions by one link."""
+    seen = in_guest(kernel, "many", MANY)
+    yield Row(f"trace '{MANY}': functions", seen["functions"], 10_000, at_least=True)
+    yield Row("bare load and link of the same", seen["bare_s"], unit="s")
+    yield Row("Enter to attached", seen["attached_s"], unit="s")
+    yield Row("Enter to attached / bare", seen["attached_s"] / seen["bare_s"], 1.25)
+    yield Row("link calls", seen["link_calls"], 15)
+    yield Row("more memory than for one function", seen["grown_kib"] / MIB, 20, "MiB")
+    yield Row("Ctrl-C to ended", seen["detached_s"], unit="s")
+
+
+def records(_: str) -> Iterator[Row]:
+    """Decoding of ring buffer records, on this machine."""
+    from decode import bulk_rate, call_rate, single_rate
+
+    yield Row("records of 64 bytes to columns", bulk_rate(), 1_000_000, "a second", at_least=True)
+    yield Row("records of 64 bytes one by one", single_rate(), 200_000, "a second", at_least=True)
+    yield Row("records of 64 bytes to calls", call_rate(), 200_000, "a second", at_least=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kernel", default="7.2")
+    parser.add_argument("--only", default=",".join(PARTS))
+    arguments = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    include = [ROOT / "tests" / "kernel" / "include"]
+    source = ROOT / "bench" / "hist.bpf.c"
+    (BUILD / "hist.bpf.o").write_bytes(compile_c(source, include_dirs=include))
+    measure = {"calls": calls, "start": start, "many": many, "records": records}
+    try:
+        for part in arguments.only.split(","):
+            print(f"\n{measure[part].__doc__} Linux {arguments.kernel} x86_64, emulated")
+            for row in measure[part](arguments.kernel):
+                print(row.text(), flush=True)
+    except FsessionError as error:
+        raise SystemExit(f"bench: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
