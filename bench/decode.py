@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fsession.btf.encode import Builder
 from fsession.btf.types import Func, FuncProto, Int, Param
@@ -14,6 +14,9 @@ from fsession.trace.decode import Decoder
 from fsession.trace.event import Function
 from fsession.trace.record import HEADER
 from fsession.trace.signature import signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["bulk_rate", "call_rate", "single_rate"]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from fsession import AttachError, FsessionError, NotFoundError, UnsupportedError, VerifierError
+from fsession import AttachError, FsessionError, UnsupportedError, VerifierError
 from fsession.host import Feature
 
 CROWD = [f"crowd_{number}" for number in range(20)]
@@ -74,7 +74,7 @@ def test_denied(strategy, load):
 
 def test_no_such_function(strategy, load):
     obj = load("sessions", "session_anywhere")
-    with pytest.raises(NotFoundError, match="bpf_fentry_test0"):
+    with pytest.raises(AttachError, match="bpf_fentry_test0"):
         obj.programs["session_anywhere"].attach("bpf_fentry_test0", strategy=strategy)
 
 

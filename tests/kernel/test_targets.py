@@ -46,7 +46,7 @@ def test_module(strategy, dummy, load):
 @pytest.fixture
 def target(load, require):
     require(Feature.PROGRAM_TARGETS, True)
-    return load("targets", "target").programs["target"]
+    return load("targets", "target").programs["target"].program
 
 
 @pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
@@ -67,7 +67,7 @@ def test_subprogram(strategy, target, load):
     obj = load("targets", "on_main", "on_global")
     with (
         obj.programs["on_main"].attach(target, strategy=strategy),
-        obj.programs["on_global"].attach(target, function="add_up", strategy=strategy),
+        obj.programs["on_global"].attach(f"prog:{target.id}/add_up", strategy=strategy),
     ):
         target.test_run(data=bytes(64))
     seen = obj.globals
@@ -90,5 +90,5 @@ def test_session_on_session(strategy, load):
     victim = load("sessions", "session_a").programs["session_a"]
     obj = load("targets", "on_session")
     with victim.attach(strategy=strategy), pytest.raises(FsessionError) as refused:
-        obj.programs["on_session"].attach(victim, strategy=strategy)
-    assert "session_a" in str(refused.value)
+        obj.programs["on_session"].attach(victim.program, strategy=strategy)
+    assert f"prog:{victim.info.id}" in str(refused.value)
