@@ -16,7 +16,10 @@ _STATISTICS = re.compile(
     r"peak_states|mark_read|arg#\d+ reference type)"
 )
 _INSN = re.compile(r"^\d+: \([0-9a-f]{2}\) ")
-_STATE = re.compile(r"^(\d+: |from \d+ to \d+|last_idx|regs=|mark_precise|parent state|R\d)")
+# A reason may start with a register ("R5 !read_ok"); a state has "=" behind it ("R5_w=ctx()").
+_STATE = re.compile(
+    r"^(\d+: |from \d+ to \d+|last_idx|regs=|mark_precise|parent state|R\d+(_[a-zA-Z]+)?=)"
+)
 _SOURCE = re.compile(r"^; ")
 _MOST = 4
 
