@@ -76,7 +76,8 @@ STRINGS = [
 @pytest.mark.parametrize("room", [None, Layout(6, 1)], ids=["own", "multi"])
 def test_string(functions, room, string, value):
     raw = record([0xFFFF_8880_0000_1000, 2, 3], [string], index=1, room=room or Layout(3))
-    call = Decoder(functions, 0, room).decode(raw)
+    functions = [Function.of(each.signature, room) for each in functions]
+    call = Decoder(functions, 0).decode(raw)
     assert call.args == {"name": value, "flags": 2, "mode": 3}
 
 

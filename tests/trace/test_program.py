@@ -39,7 +39,7 @@ PROGRAMS = [
 def build(kernel, functions, filters, multi):
     signatures = [kernel.signature(name) for name in functions]
     if multi:
-        return multi_program(signatures, filters)
+        return multi_program(multi_layout(one.shape for one in signatures), filters)
     return function_program(signatures[0], 3, filters)
 
 
@@ -98,7 +98,7 @@ def _is_stack_access(insn: Insn) -> bool:
 @pytest.mark.parametrize(("name", "filters", "multi"), CASES)
 def test_maps_are_those_that_are_made(kernel, name, filters, multi):
     spec = build(kernel, [name], filters, multi)
-    layout = multi_layout([kernel.signature(name)])
+    layout = kernel.signature(name).layout
     made = {one.name for one in map_specs([layout], 1 << 20)}
     assert {reloc.map for reloc in spec.relocs if isinstance(reloc, MapRef | MapValueRef)} == made
 
@@ -127,7 +127,7 @@ COOKIES = [
 
 @pytest.mark.parametrize(("name", "index", "cookie"), COOKIES)
 def test_attach_cookie(kernel, name, index, cookie):
-    assert attach_cookie(kernel.signature(name), index) == cookie
+    assert attach_cookie(kernel.signature(name).shape, index) == cookie
 
 
 def test_a_call_costs_few_instructions(kernel):

@@ -7,7 +7,7 @@ import pytest
 from fsession.btf.types import Func
 from fsession.errors import AttachError
 from fsession.trace.record import Layout
-from fsession.trace.signature import Failure, signature
+from fsession.trace.signature import Failure, Shapes, signature
 
 LAYOUTS = [
     ("icmp_rcv", Layout(1), Failure.INT),
@@ -57,3 +57,17 @@ def test_refused(kernel, name, message):
 
 def test_label_names_the_module(kernel):
     assert kernel.signature("tick", "nf_conntrack").label == "nf_conntrack:tick"
+
+
+@pytest.mark.parametrize("name", [row[0] for row in LAYOUTS])
+def test_shapes_are_those_of_signatures(kernel, name):
+    shapes = Shapes(kernel.types)
+    for _ in range(2):  # the second time from what is kept
+        assert shapes.of(kernel.types.id_of(name, Func)) == kernel.signature(name).shape
+
+
+@pytest.mark.parametrize(("name", "message"), REFUSED)
+def test_shapes_refused(kernel, name, message):
+    with pytest.raises(AttachError) as caught:
+        Shapes(kernel.types).of(kernel.types.id_of(name, Func))
+    assert str(caught.value) == message

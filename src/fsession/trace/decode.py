@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fsession.errors import BadInputError
 from fsession.trace.event import Call, Function
@@ -14,45 +14,45 @@ from fsession.trace.record import (
     STRING_BYTES,
     STRING_LENGTH,
     TEXT_BYTES,
-    Layout,
 )
 from fsession.trace.values import FAULT, LOST, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-__all__ = ["Decoder"]
+    _Unpack = Callable[[bytes | memoryview, int], tuple[int, ...]]
+
+__all__ = ["Decoder", "Functions"]
 
 _U32 = 0xFFFF_FFFF
 
 
-class Decoder:
-    """Of the records of programs made for `functions`, in their order.
+class Functions(Protocol):
+    """Functions by their index: a tuple of them, or something that makes them when asked."""
 
-    `layout` is that of a multi program, whose records have room for the largest function; None:
-    each function's own. `wall_offset_ns` is CLOCK_REALTIME less CLOCK_MONOTONIC.
+    def __getitem__(self, index: int, /) -> Function: ...
+
+
+class Decoder:
+    """Of the records of programs made for `functions`, which are asked for by their index.
+
+    `functions` raises `IndexError` for a function that is none. `wall_offset_ns` is CLOCK_REALTIME
+    less CLOCK_MONOTONIC.
     """
 
-    def __init__(
-        self,
-        functions: Sequence[Function],
-        wall_offset_ns: int,
-        layout: Layout | None = None,
-    ) -> None:
+    def __init__(self, functions: Functions, wall_offset_ns: int) -> None:
         self._functions = functions
         self._wall_offset_ns = wall_offset_ns
-        self._slots = [_slots(function) for function in functions]
-        self._strings_at = [_strings_at(function, layout) for function in functions]
+        self._known: dict[int, tuple[Function, _Unpack, tuple[int, ...]]] = {}
         self._comms: dict[bytes, str] = {}
 
     def decode(self, record: bytes | memoryview) -> Call:
         """The call. The record's memory is not needed any more afterwards."""
         try:
             start, end, pid_tgid, cpu, index, comm, result = HEADER.unpack_from(record)
-            function = self._functions[index]
-            words = self._slots[index].unpack_from(record, HEADER_BYTES)
-            at = self._strings_at[index]
-            strings = tuple([_string(record, place) for place in at]) if at else ()
+            function, unpack, strings_at = self._known.get(index) or self._learn(index)
+            words = unpack(record, HEADER_BYTES)
+            strings = tuple([_string(record, at) for at in strings_at]) if strings_at else ()
         except (struct.error, IndexError) as error:
             raise BadInputError(
                 f"a record of {len(record)} bytes makes no sense: {error}"
@@ -71,6 +71,15 @@ class Decoder:
             strings,
         )
 
+    def _learn(self, index: int) -> tuple[Function, _Unpack, tuple[int, ...]]:
+        """How records of a function are read, kept from its first record on."""
+        function = self._functions[index]
+        layout, first = function.signature.layout, function.layout.strings_at
+        strings_at = tuple(first + STRING_BYTES * place for place in range(layout.strings))
+        known = (function, struct.Struct(f"<{layout.slots}Q").unpack_from, strings_at)
+        self._known[index] = known
+        return known
+
     def _comm(self, raw: bytes) -> str:
         """Names come again and again: kept, a thousand at most."""
         name = raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
@@ -78,16 +87,6 @@ class Decoder:
             self._comms.clear()
         self._comms[raw] = name
         return name
-
-
-def _slots(function: Function) -> struct.Struct:
-    return struct.Struct(f"<{function.signature.slots}Q")
-
-
-def _strings_at(function: Function, layout: Layout | None) -> tuple[int, ...]:
-    first = (layout or function.signature.layout).strings_at
-    count = len(function.signature.strings)
-    return tuple(first + STRING_BYTES * place for place in range(count))
 
 
 def _string(record: bytes | memoryview, at: int) -> str | Unreadable:

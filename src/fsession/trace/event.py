@@ -10,6 +10,7 @@ from fsession.trace.values import LOST, Unreadable, Value, reader, result_reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fsession.trace.record import Layout
     from fsession.trace.signature import Signature
 
 __all__ = ["Call", "Function", "Summary"]
@@ -17,20 +18,28 @@ __all__ = ["Call", "Function", "Summary"]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A traced function and how its words become values; made once, shared by its calls."""
+    """A traced function and how its words become values; made once, shared by its calls.
+
+    `layout` is that of its records: its own, or that of a program for many functions.
+    """
 
     signature: Signature
+    layout: Layout
     arguments: tuple[Callable[[int], Value], ...]
     result: Callable[[int], Value]
 
     @classmethod
     def of(
-        cls, signature: Signature, symbol: Callable[[int], str | None] = lambda _: None
+        cls,
+        signature: Signature,
+        layout: Layout | None = None,
+        symbol: Callable[[int], str | None] = lambda _: None,
     ) -> Function:
         """`symbol` gives the name of the function at an address."""
         types = signature.types
         arguments = tuple(reader(types, param.type, symbol) for param in signature.params)
-        return cls(signature, arguments, result_reader(types, signature.result, symbol))
+        result = result_reader(types, signature.result, symbol)
+        return cls(signature, layout or signature.layout, arguments, result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,11 +41,11 @@ from fsession.trace.record import (
     Counts,
     Layout,
 )
-from fsession.trace.signature import Failure, Signature
+from fsession.trace.signature import Failure, Shape, Signature
 from fsession.uapi import AttachType, FuncId, MapType, ProgType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "COUNTS_MAP",
@@ -87,23 +87,25 @@ def function_program(function: Signature, index: int, filters: Filters) -> Progr
     return _spec(function.function, body, AttachType.TRACE_FSESSION, function.label)
 
 
-def multi_program(functions: Sequence[Signature], filters: Filters) -> ProgramSpec:
-    """One session on all `functions`, linked with their `attach_cookie` each."""
-    body = _Multi(multi_layout(functions), filters)
+def multi_program(layout: Layout, filters: Filters) -> ProgramSpec:
+    """One session on any functions whose calls fit in `layout`, linked with their `attach_cookie`
+    each."""
+    body = _Multi(layout, filters)
     return _spec("fsession_calls", body, AttachType.TRACE_FSESSION_MULTI, "")
 
 
-def multi_layout(functions: Sequence[Signature]) -> Layout:
-    """The layout that holds the calls of all `functions`."""
-    slots = max((function.slots for function in functions), default=0)
-    return Layout(slots, max((len(function.strings) for function in functions), default=0))
+def multi_layout(shapes: Iterable[Shape]) -> Layout:
+    """The layout that holds the calls of functions of all `shapes`."""
+    layouts = {shape.layout for shape in shapes}
+    slots = max((layout.slots for layout in layouts), default=0)
+    return Layout(slots, max((layout.strings for layout in layouts), default=0))
 
 
-def attach_cookie(function: Signature, index: int) -> int:
+def attach_cookie(shape: Shape, index: int) -> int:
     """What `multi_program` has to be told about a function, as the cookie of its attachment."""
-    cookie = index | function.failure << _COOKIE_FAILURE
-    for place, param in enumerate(function.strings):
-        cookie |= (param.slot + 1) << (_COOKIE_STRINGS + _STRING_BITS * place)
+    cookie = index | shape.failure << _COOKIE_FAILURE
+    for place, slot in enumerate(shape.strings):
+        cookie |= (slot + 1) << (_COOKIE_STRINGS + _STRING_BITS * place)
     return cookie
 
 
@@ -159,7 +161,7 @@ class _Function(Session):
     def _load_result(self, register: int) -> None:
         code = self.code
         if self.function.direct_result:
-            code.emit(ldx(Size.DW, register, R6, SLOT_BYTES * self.function.slots))
+            code.emit(ldx(Size.DW, register, R6, SLOT_BYTES * self.layout.slots))
         else:
             get_func_ret(code, R10, -SLOT_BYTES)
             code.emit(ldx(Size.DW, register, R10, -SLOT_BYTES))

@@ -30,13 +30,74 @@ from fsession.trace.record import MAX_STRINGS, SLOT_BYTES, Layout
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
 
-__all__ = ["Failure", "Parameter", "Signature", "signature"]
+__all__ = ["Failure", "Parameter", "Shape", "Shapes", "Signature", "signature"]
 
 
 class Failure:
     """How a result tells an error: not at all, ``int`` or ``long`` (and pointers) below 0."""
 
     NONE, INT, LONG = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a program must know of a function: words of arguments, the words that point to texts,
+    and how the result tells an error (`Failure`)."""
+
+    slots: int
+    strings: tuple[int, ...] = ()
+    failure: int = Failure.NONE
+
+    @property
+    def layout(self) -> Layout:
+        """The least layout that holds the function's calls."""
+        return Layout(self.slots, len(self.strings))
+
+
+class Shapes:
+    """Shapes of many functions of one BTF: each prototype and each type is looked at once.
+
+    Much less than a `Signature`, for which every name and every parameter is read.
+    """
+
+    def __init__(self, types: Types) -> None:
+        self._types = types
+        self._models = Models(types)
+        self._shapes: dict[int, Shape | str] = {}
+        self._strings: dict[int, bool] = {}
+        self._failures: dict[int, int] = {}
+
+    def of(self, func_id: TypeId) -> Shape:
+        """Raises `AttachError` where the kernel can't trace the function's arguments."""
+        proto_id = self._types.words(func_id)[2]
+        shape = self._shapes.get(proto_id)
+        if shape is None:
+            shape = self._shapes[proto_id] = self._of_proto(func_id, TypeId(proto_id))
+        if isinstance(shape, str):
+            raise AttachError(self._types.name_of(func_id), f"it {shape}")
+        return shape
+
+    def _of_proto(self, func_id: TypeId, proto_id: TypeId) -> Shape | str:
+        model = self._models.of(func_id)
+        if isinstance(model, str):
+            return model
+        # struct btf_type: name, info, type; then a name and a type for each parameter
+        words = self._types.words(proto_id)
+        params = words[4::2]
+        strings = [model.args[at].slot for at, id in enumerate(params) if self._is_string(id)]
+        return Shape(model.slots, tuple(strings[:MAX_STRINGS]), self._failure(words[2]))
+
+    def _is_string(self, id: int) -> bool:
+        known = self._strings.get(id)
+        if known is None:
+            known = self._strings[id] = _is_string(self._types, TypeId(id))
+        return known
+
+    def _failure(self, id: int) -> int:
+        known = self._failures.get(id)
+        if known is None:
+            known = self._failures[id] = _failure(self._types, TypeId(id))
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +134,14 @@ class Signature:
         return tuple(param for param in self.params if param.string)
 
     @property
-    def slots(self) -> int:
-        return sum(param.slots for param in self.params)
+    def shape(self) -> Shape:
+        slots = sum(param.slots for param in self.params)
+        return Shape(slots, tuple(param.slot for param in self.strings), self.failure)
 
     @property
     def layout(self) -> Layout:
         """The least layout that holds the call."""
-        return Layout(self.slots, len(self.strings))
+        return self.shape.layout
 
     @property
     def label(self) -> str:
