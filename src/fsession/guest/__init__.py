@@ -6,7 +6,7 @@
 
 from fsession.guest.kernels import KERNELS, MACHINES, KernelSeries, Machine
 from fsession.guest.progress import Progress, Quiet, StderrProgress
-from fsession.guest.run import Completed, capture, run
+from fsession.guest.runner import Completed, capture, run
 
 __all__ = [
     "KERNELS",

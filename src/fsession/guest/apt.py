@@ -34,7 +34,7 @@ class AptArchive:
     progress: Progress
 
     def index(self, suite: str, *, update: bool = False) -> Index:
-        """The package index of `suite`, fetched if it is not there or `update` is asked for."""
+        """See `Archive.index`."""
         packages = self._find_index(suite)
         if packages is None or update:
             self.progress.note(f"fetching Debian's package index of {suite} ({self.debian})")
@@ -46,7 +46,7 @@ class AptArchive:
         return Index(packages.read_text("utf-8", "replace"), suite)
 
     def fetch(self, packages: Sequence[Package]) -> list[Path]:
-        """The .deb files of `packages`, downloaded if they are not there."""
+        """See `Archive.fetch`."""
         debs = self.folder / "debs"
         debs.mkdir(parents=True, exist_ok=True)
         for suite in sorted({package.suite for package in packages}):
@@ -133,5 +133,5 @@ def _check(status: int, what: str, words: str) -> None:
         return
     errors = [line for line in words.splitlines() if line.startswith("E:")] or ["no reason given"]
     raise GuestError(f"apt-get could not {what}: {errors[0].removeprefix('E: ')}").hint(
-        "check the network and apt's sources, or name another mirror with --mirror URL"
+        "check the network; --update looks for what the mirror has now, --mirror URL is another"
     )

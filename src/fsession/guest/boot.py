@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ def _attempt(guest: Guest, initrd: Path, folder: Path, *, last: bool) -> int | N
             raise _late(guest, up, folder) from None
         except Lost:
             raise _lost(process, folder) from None
-    extract(tar, guest.outputs)
+    missing = extract(tar, guest.outputs)
+    if missing and status == 0:
+        raise GuestError(f"the command left nothing at {', '.join(missing)} in the guest")
     return status
 
 
@@ -201,17 +204,14 @@ def _tail(path: Path) -> list[str]:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A folder that goes away also when this process is told to end (SIGTERM)."""
+    """A folder that goes away also when this process is told to end."""
 
     def stop(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fsession-vm-"))
-        try:
-            before = signal.signal(signal.SIGTERM, stop)
-        except ValueError:  # not the main thread: signals are not ours to take
-            yield Path(folder)
-            return
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():  # else signals are not ours
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                stack.callback(signal.signal, number, signal.signal(number, stop))
         yield Path(folder)

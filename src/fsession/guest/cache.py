@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["cache_folder", "locked", "write_atomically"]
+__all__ = ["cache_folder", "locked", "prune", "write_atomically"]
+
+_DAY_S = 24 * 60 * 60
 
 
 def cache_folder() -> Path:
@@ -50,3 +53,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             Path(name).unlink()
         raise
+
+
+def prune(folder: Path, used: Iterable[Path]) -> None:
+    """Mark the files in `used` as used now; delete those of `folder` unused for two weeks.
+
+    Layers of this package are made anew with every change of it, and are kept for a day.
+    """
+    now = time.time()
+    for path in used:
+        if path.parent == folder:
+            os.utime(path)
+    for path in folder.glob("*.cpio"):
+        age_s = now - path.stat().st_mtime
+        if age_s > (_DAY_S if path.name.startswith("package-") else 14 * _DAY_S):
+            path.unlink(missing_ok=True)

@@ -32,21 +32,27 @@ def copied(copies: Mapping[str, str]) -> Iterator[Entry]:
             yield _file(source, target)
 
 
-def extract(tar: io.BytesIO, outputs: Mapping[str, str]) -> None:
-    """Write what the guest sent in `tar` to the places `outputs` (there to here) says."""
+def extract(tar: io.BytesIO, outputs: Mapping[str, str]) -> list[str]:
+    """Write what the guest sent in `tar` to the places `outputs` (there to here) says.
+
+    Returns those places in the guest where there was nothing.
+    """
+    missing: list[str] = []
     if not outputs:
-        return
+        return missing
     tar.seek(0)
     try:
         with tarfile.open(fileobj=tar) as archive:
             members = {member.name.rstrip("/"): member for member in archive}
             for there, here in outputs.items():
                 name = there.strip("/")
-                if name not in members:
-                    raise GuestError(f"the command left no '{there}' in the guest")
-                _extract_one(archive, members, name, Path(here))
+                if name in members:
+                    _extract_one(archive, members, name, Path(here))
+                else:
+                    missing.append(there)
     except tarfile.TarError as error:
         raise GuestError(f"the files of the guest did not arrive ({error})") from error
+    return missing
 
 
 def _extract_one(

@@ -1,117 +1,127 @@
-"""What a guest boots: which packages, in which versions, made into which files.
-
-What was found on the mirror is kept (``resolved/*.json``) and used again until an update is
-asked for: the same call boots the same guest, on a machine without network too.
-"""
+"""What a guest boots: a kernel, and the layers of its root."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsession.guest.apt import AptArchive
-from fsession.guest.cache import cache_folder, write_atomically
-from fsession.guest.index import Index, Package, closure
-from fsession.guest.kernels import Machine, find_kernel, kernel_series
+from fsession.errors import BadInputError
+from fsession.guest.cache import cache_folder, prune
+from fsession.guest.debian import BASE, Debian
+from fsession.guest.images import KernelImage, module_folder, read_image
+from fsession.guest.kernels import Machine, kernel_series, machine
 from fsession.guest.layers import (
-    BASE,
-    WITHOUT,
     base_layer,
-    kernel_files,
+    debian_kernel,
+    own_modules,
     package_layer,
     packages_layer,
     site_layer,
+    unpacked_root,
 )
-from fsession.guest.sources import configured_mirror
+from fsession.guest.python import GUEST_PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from fsession.guest.progress import Progress
 
-__all__ = ["Image", "image"]
+__all__ = ["Image", "Wanted", "image", "machine_for"]
 
-USERLAND = ("bookworm", "bookworm-security")  # where the guest's Python 3.11 comes from
+_VIRTIO = ("virtio_pci", "virtio_console")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a guest shall be made of: a kernel (series or path), packages besides the base."""
+
+    kernel: str
+    machine: Machine
+    packages: tuple[str, ...] = ()
+    mirror: str | None = None
+    update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
     """A kernel and the layers of its root, in the order the kernel unpacks them."""
 
-    version: str
     kernel: Path
     layers: tuple[Path, ...]
     early_modules: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """Finds packages by name and remembers what it found."""
-
-    archive: AptArchive
-    folder: Path
-    update: bool
-
-    def resolved(self, key: str, find: Callable[[], list[Package]]) -> list[Package]:
-        """What `find` returns, or returned the last time under this `key`."""
-        path = self.folder / "resolved" / f"{key}.json"
-        if path.exists() and not self.update:
-            return [_package(row) for row in json.loads(path.read_text())]
-        packages = find()
-        write_atomically(path, json.dumps([asdict(item) for item in packages], indent=1).encode())
-        return packages
-
-    def indexes(self, suites: Sequence[str]) -> list[Index]:
-        """The package indexes of `suites`."""
-        return [self.archive.index(suite, update=self.update) for suite in suites]
+def machine_for(kernel: str, arch: str | None) -> Machine:
+    """The machine to boot `kernel` on: `arch`, else the image's, else this host's."""
+    if not _is_path(kernel):
+        return machine(arch)
+    found = read_image(Path(kernel))
+    if arch and machine(arch).name != found.arch:
+        raise BadInputError(f"{kernel} is a kernel for {found.arch}, not for {arch}")
+    return machine(found.arch)
 
 
-def image(
-    kernel: str,
-    machine: Machine,
-    *,
-    packages: Sequence[str],
-    mirror: str | None,
-    update: bool,
-    progress: Progress,
-) -> Image:
-    """Make, or find in the cache, all a guest of `machine` boots."""
+def image(wanted: Wanted, progress: Progress) -> Image:
+    """Make, or find in the cache, all that a guest boots."""
     folder = cache_folder()
-    archive = AptArchive(configured_mirror(mirror), machine.debian, folder, progress)
-    maker = _Maker(archive, folder, update)
-    series = kernel_series(kernel)
-    found = maker.resolved(
-        f"linux-{series.name}-{machine.debian}",
-        lambda: find_kernel(series, maker.indexes(series.suites), machine.debian),
-    )
     layers = folder / "layers"
-    booted = kernel_files(layers, series, found, archive.fetch)
-    python = [sys.executable]
-    base = maker.resolved(f"base-{_hash(BASE)}-{machine.debian}", lambda: _userland(maker, BASE))
-    paths = [base_layer(layers, base, archive.fetch, python)]
-    if packages:
-        wanted = maker.resolved(
-            f"packages-{_hash(packages)}-{machine.debian}", lambda: _userland(maker, packages)
-        )
-        extra = [item for item in wanted if item not in base]
-        paths.append(packages_layer(layers, extra, archive.fetch))
-    paths += [site_layer(layers, python), package_layer(layers, python)]
-    modules = [booted.modules] if booted.modules else []
-    return Image(booted.version, booted.image, (*paths, *modules), series.early_modules)
+
+    def debian_of(arch: str) -> Debian:
+        return Debian(arch, folder, wanted.mirror, progress, update=wanted.update)
+
+    debian = debian_of(wanted.machine.debian)
+    kernel, modules, early = _kernel(wanted, debian, layers)
+    python = _compiler(layers, debian_of)
+    base = debian.userland(BASE)
+    paths = [base_layer(layers, base, debian.fetch, python)]
+    if wanted.packages:
+        extra = [item for item in debian.userland(wanted.packages) if item not in base]
+        paths.append(packages_layer(layers, extra, debian.fetch))
+    paths += [site_layer(layers, python), package_layer(layers, python), *modules]
+    prune(layers, used=[kernel, *paths])
+    return Image(kernel, tuple(paths), early)
 
 
-def _userland(maker: _Maker, names: Sequence[str]) -> list[Package]:
-    return closure(names, maker.indexes(USERLAND), WITHOUT)
+def _kernel(
+    wanted: Wanted, debian: Debian, layers: Path
+) -> tuple[Path, list[Path], tuple[str, ...]]:
+    """The image, the layer of its modules, and those it needs to talk to us."""
+    if not _is_path(wanted.kernel):
+        series = kernel_series(wanted.kernel)
+        booted, modules = debian_kernel(layers, debian.kernel(series), debian.fetch)
+        return booted, [modules], series.early_modules
+    own: KernelImage = read_image(Path(wanted.kernel))
+    tree = module_folder(own)
+    return own.path, [own_modules(layers, tree, own.release, _VIRTIO)] if tree else [], _VIRTIO
 
 
-def _hash(names: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(sorted(names)).encode()).hexdigest()[:12]
+def _is_path(kernel: str) -> bool:
+    return "/" in kernel or Path(kernel).is_file()
 
 
-def _package(row: dict[str, Any]) -> Package:
-    depends = tuple(tuple(names) for names in row.pop("depends"))
-    return Package(**row, depends=depends)
+def _compiler(layers: Path, debian_of: Callable[[str], Debian]) -> Sequence[str]:
+    """The command that makes byte code for the guest's Python.
+
+    That is the running interpreter if it has the guest's version. If not, the guest's own Python
+    runs here, in the build for this machine, by its own dynamic loader; byte code is the same on
+    every architecture. Empty where neither can be: guests then compile what they import.
+    """
+    if sys.version_info[:2] == GUEST_PYTHON:
+        return [sys.executable]
+    try:
+        host = machine()
+    except BadInputError:
+        return []
+    debian = debian_of(host.debian)
+    return guest_python(layers, host, debian)
+
+
+def guest_python(layers: Path, host: Machine, debian: Debian) -> list[str]:
+    """The command that runs the guests' Python on this host, whose machine is `host`."""
+    root = unpacked_root(layers, debian.userland(BASE), debian.fetch)
+    libraries = root / "usr/lib" / host.triplet
+    loader = next(libraries.glob("ld-linux-*.so.*"))
+    program = str(root / "usr/bin/python3.11")
+    return [str(loader), "--argv0", program, "--library-path", str(libraries), program]

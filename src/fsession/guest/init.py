@@ -72,7 +72,6 @@ sysfs /sys sysfs defaults
 devtmpfs /dev devtmpfs defaults
 devpts /dev/pts devpts mode=620,ptmxmode=666
 tmpfs /dev/shm tmpfs mode=1777
-tmpfs /tmp tmpfs mode=1777
 cgroup2 /sys/fs/cgroup cgroup2 defaults
 bpf /sys/fs/bpf bpf mode=700
 tracefs /sys/kernel/tracing tracefs defaults

@@ -64,7 +64,7 @@ MACHINES = (
         triplet="aarch64-linux-gnu",
         qemu="qemu-system-aarch64",
         qemu_package="qemu-system-arm",
-        options=("-machine", "virt", "-cpu", "max"),
+        options=("-machine", "virt", "-cpu", "max,pauth-impdef=on"),
         console="ttyAMA0",
         boot_timeout_s=120,
     ),

@@ -16,102 +16,44 @@ A layer's file is named by a hash over what it is made of and over the code that
 from __future__ import annotations
 
 import hashlib
+import re
+import stat
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fsession.errors import GuestError
 from fsession.guest.cache import write_atomically
-from fsession.guest.cpio import Entry, archive, directory, file, symlink
+from fsession.guest.cpio import Entry, archive, file
 from fsession.guest.deb import unpack
 from fsession.guest.index import Package
-from fsession.guest.modules import find_release, indexed
+from fsession.guest.modules import find_release, indexed, tree_entries
 from fsession.guest.python import distribution_files, package_files, with_byte_code
-
-if TYPE_CHECKING:
-    from fsession.guest.kernels import KernelSeries
+from fsession.guest.skeleton import skeleton
 
 __all__ = [
-    "BASE",
-    "WITHOUT",
-    "Kernel",
     "base_layer",
-    "kernel_files",
+    "debian_kernel",
+    "own_modules",
     "package_layer",
     "packages_layer",
     "site_layer",
+    "unpacked_root",
 ]
 
 Fetch = Callable[[Sequence[Package]], list[Path]]
 
-BASE = (
-    "busybox-static", "dash", "iproute2", "iputils-ping", "libcap2-bin", "libffi8",
-    "libpython3.11-stdlib", "python3.11-minimal",
-)  # fmt: skip
-
-# Needed by packages for their installation, or for parts no guest uses (TLS, SQL, NIS).
-WITHOUT = frozenset({
-    "adduser", "ca-certificates", "debconf", "debianutils", "dpkg", "gcc-12-base", "libdb5.3",
-    "libnsl2", "libsqlite3-0", "libssl3", "media-types", "perl", "perl-base",
-    "readline-common", "sensible-utils", "tar", "tzdata", "libgssapi-krb5-2",
-})  # fmt: skip
-
-_DROPPED = (
-    "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian",
-    "usr/share/bug", "usr/share/bash-completion", "usr/share/doc-base", "usr/share/gcc",
-    "usr/share/applications", "usr/share/pixmaps", "usr/share/menu", "etc/apt",
-    *(f"usr/lib/python3.11/{name}" for name in (
-        "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo")),
-)  # fmt: skip
-
-_FOLDERS = (
-    "dev",
-    "proc",
-    "root",
-    "sys",
-    "tmp",
-    "run",
-    "var/tmp",
-    "usr/bin",
-    "usr/sbin",
-    "usr/lib64",
+# Documentation, translations, and parts of Python and libc that no guest uses: 40 MB.
+_DROPPED = re.compile(
+    r"etc/apt/"
+    r"|usr/share/(?:doc|man|locale|info|lintian|bug|bash-completion|doc-base|gcc|applications|menu"
+    r"|pixmaps)/"
+    r"|usr/lib/python3\.11/(?:ensurepip|idlelib|lib2to3|pydoc_data|test|tkinter|turtledemo)/"
+    r"|usr/lib/[^/]+/gconv/"
+    r"|usr/lib/linux-image-[^/]+/"  # device trees: QEMU makes its own
+    r"|boot/System\.map"
 )
-_LINKS = {
-    "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64",
-    "usr/bin/python3": "python3.11", "usr/bin/python": "python3.11", "etc/mtab": "/proc/mounts",
-}  # fmt: skip
-_ACCOUNTS = {
-    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n"
-    b"nobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"
-    b"user:x:1000:1000:user:/tmp:/bin/sh\n",
-    "etc/group": b"root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n",
-    "etc/hosts": b"127.0.0.1 localhost fsession\n::1 localhost\n",
-    "etc/hostname": b"fsession\n",
-}
-_APPLETS = (
-    "awk", "base64", "basename", "cat", "chgrp", "chmod", "chown", "chroot", "clear", "cmp", "cp",
-    "cut", "date", "dd", "df", "diff", "dirname", "dmesg", "du", "egrep", "env", "expr", "false",
-    "fgrep", "find", "free", "grep", "gunzip", "gzip", "head", "hexdump", "hostname", "id",
-    "ifconfig", "insmod", "kill", "killall", "less", "ln", "ls", "lsmod", "md5sum", "mkdir",
-    "mkfifo", "mknod", "mktemp", "modinfo", "modprobe", "more", "mount", "mv", "nc", "netstat",
-    "nice", "nl", "nohup", "nproc", "nslookup", "nsenter", "od", "paste", "patch", "pidof",
-    "poweroff", "printenv", "printf", "ps", "pwd", "readlink", "realpath", "reboot", "renice", "reset", "rm",
-    "rmdir", "rmmod", "route", "sed", "seq", "setpriv", "setsid", "sha256sum", "shuf", "sleep",
-    "sort", "stat", "strings", "stty", "su", "sync", "sysctl", "tac", "tail", "tar", "taskset",
-    "tee", "telnet", "test", "time", "timeout", "top", "touch", "tr", "true", "truncate", "tty",
-    "umount", "uname", "uniq", "unshare", "unxz", "unzip", "uptime", "usleep", "vi", "watch", "wc",
-    "wget", "which", "whoami", "xargs", "xxd", "xz", "xzcat", "yes", "zcat", "[",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """A kernel ready to boot: its image and, where there are any, the layer of its modules."""
-
-    version: str
-    image: Path
-    modules: Path | None
+_USEFUL = ("dummy", "nf_conntrack", "veth")  # modules that tests and tools like to load
 
 
 def base_layer(
@@ -121,11 +63,7 @@ def base_layer(
 
     def make() -> list[Entry]:
         # What is installed goes over busybox's names: ip and ping are the real ones.
-        skeleton = [symlink(f"usr/bin/{name}", "busybox") for name in _APPLETS]
-        skeleton += [directory(path) for path in _FOLDERS]
-        skeleton += [symlink(path, target) for path, target in _LINKS.items()]
-        skeleton += [file(path, data) for path, data in _ACCOUNTS.items()]
-        return with_byte_code([*skeleton, *_unpacked(fetch(packages))], python)
+        return with_byte_code([*skeleton(), *_unpacked(fetch(packages))], python)
 
     return _layer(folder, "base", _hashes(packages), make)
 
@@ -147,23 +85,46 @@ def package_layer(folder: Path, python: Sequence[str]) -> Path:
     return _layer(folder, "package", _contents(entries), lambda: with_byte_code(entries, python))
 
 
-def kernel_files(
-    folder: Path, series: KernelSeries, packages: Sequence[Package], fetch: Fetch
-) -> Kernel:
-    """The image and the modules layer of the kernel in `packages`."""
+def debian_kernel(folder: Path, packages: Sequence[Package], fetch: Fetch) -> tuple[Path, Path]:
+    """The image of the kernel in `packages`, and the layer of its modules and config."""
     key = _key("kernel", _hashes(packages))
     image, modules = folder / f"vmlinuz-{key}", folder / f"modules-{key}.cpio"
     if not (image.exists() and modules.exists()):
         entries = _unpacked(fetch(packages))
-        release = find_release(entries)
         vmlinuz = next((entry for entry in entries if "/vmlinuz" in entry.path), None)
-        if release is None or vmlinuz is None:
+        if vmlinuz is None:
             raise GuestError(f"no kernel image in {packages[0].name} {packages[0].version}")
-        tree = [_in_place(entry, release) for entry in entries if "/vmlinuz" not in entry.path]
-        early = frozenset(_EARLY if series.early_modules else ())
-        write_atomically(modules, archive(indexed(tree, release, early)))
+        release = find_release(entries) or vmlinuz.path.partition("vmlinuz-")[2]
+        tree = [_in_place(entry, release) for entry in entries if entry is not vmlinuz]
+        write_atomically(modules, archive(indexed(tree, release)))
         write_atomically(image, vmlinuz.data)
-    return Kernel(packages[0].version, image, modules)
+    return image, modules
+
+
+def own_modules(folder: Path, tree: Path, release: str, early: Sequence[str]) -> Path:
+    """The layer of a kernel that is not Debian's: of the modules in `tree`, `early` and a few."""
+    parts = [str(tree).encode(), str(tree.stat().st_mtime_ns).encode(), release.encode()]
+
+    def make() -> list[Entry]:
+        config = tree.parents[2] / "boot" / f"config-{release}"
+        found = [config] if config.is_file() else []
+        return [
+            *indexed(tree_entries(tree, release, [*early, *_USEFUL]), release),
+            *(file(f"boot/config-{release}", path.read_bytes()) for path in found),
+        ]
+
+    return _layer(folder, "own-modules", parts, make)
+
+
+def unpacked_root(folder: Path, packages: Sequence[Package], fetch: Fetch) -> Path:
+    """A folder with the files of `packages`, to run their programs from on this machine."""
+    root = folder / f"root-{_key('root', _hashes(packages))}"
+    if not root.exists():
+        partial = Path(tempfile.mkdtemp(dir=folder, prefix=".root-"))
+        for entry in sorted(_unpacked(fetch(packages)), key=lambda item: item.path):
+            _write(partial, entry)
+        partial.rename(root)
+    return root
 
 
 def _in_place(entry: Entry, release: str) -> Entry:
@@ -178,8 +139,26 @@ def _unpacked(debs: Iterable[Path]) -> list[Entry]:
         entry
         for deb in debs
         for entry in unpack(deb.read_bytes(), deb.name)
-        if not any(entry.path == path or entry.path.startswith(f"{path}/") for path in _DROPPED)
+        if not _DROPPED.match(f"{entry.path}/")
     ]
+
+
+def _write(root: Path, entry: Entry) -> None:
+    path = root / entry.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if stat.S_ISDIR(entry.mode):
+        path.mkdir(exist_ok=True)
+    elif stat.S_ISLNK(entry.mode):
+        target = entry.data.decode()
+        path.symlink_to(root / _usr(target) if target.startswith("/") else target)
+    else:
+        path.write_bytes(entry.data)
+        path.chmod(stat.S_IMODE(entry.mode) | stat.S_IWUSR)
+
+
+def _usr(target: str) -> str:
+    """``/lib/…`` as it lies below the folder: everything is below ``usr``."""
+    return target.lstrip("/") if target.startswith("/usr/") else f"usr{target}"
 
 
 def _layer(
@@ -206,15 +185,7 @@ def _contents(entries: Iterable[Entry]) -> list[bytes]:
     return [part for entry in entries for part in (entry.path.encode(), entry.data)]
 
 
-_EARLY = (
-    "virtio",
-    "virtio_ring",
-    "virtio_pci",
-    "virtio_pci_modern_dev",
-    "virtio_pci_legacy_dev",
-    "virtio_console",
-)
 _RECIPE = b"".join(
     hashlib.sha256(Path(__file__).with_name(f"{name}.py").read_bytes()).digest()
-    for name in ("cpio", "deb", "layers", "modules", "python")
+    for name in ("cpio", "deb", "layers", "modules", "python", "skeleton")
 )

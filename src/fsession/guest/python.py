@@ -60,12 +60,16 @@ def distribution_files(names: Iterable[str] = DISTRIBUTIONS) -> Iterator[Entry]:
 
 
 def with_byte_code(entries: Sequence[Entry], interpreter: Sequence[str]) -> list[Entry]:
-    """`entries` and a ``.pyc`` for each module among them, made by `interpreter` (a command).
+    """`entries` and a ``.pyc`` for each module among them.
+
+    `interpreter` is the command that makes them; if it is empty there are none.
 
     The byte code is of the unchecked kind (PEP 552): the guest never looks at source times,
     which an initramfs does not keep.
     """
     sources = [entry for entry in entries if entry.path.endswith(".py")]
+    if not interpreter:
+        return list(entries)
     with tempfile.TemporaryDirectory(prefix="fsession-pyc-") as folder:
         root = Path(folder)
         for entry in sources:

@@ -15,9 +15,8 @@ from fsession.guest.boot import Guest, Streams, boot
 from fsession.guest.cache import locked
 from fsession.guest.copies import copied
 from fsession.guest.cpio import archive
-from fsession.guest.image import image
+from fsession.guest.image import Wanted, image, machine_for
 from fsession.guest.init import init_files
-from fsession.guest.kernels import machine
 from fsession.guest.progress import Progress, Quiet
 
 if TYPE_CHECKING:
@@ -78,12 +77,11 @@ def run(
     `stdout` and `stderr` None: those of this process.
     """
     news = progress or Quiet()
-    emulated = machine(arch)
+    emulated = machine_for(kernel, arch)
     program = qemu.program(emulated)
+    wanted = Wanted(kernel, emulated, tuple(packages), mirror, update)
     with locked("cache.lock", lambda: news.note("waiting for another process to make a guest")):
-        parts = image(
-            kernel, emulated, packages=packages, mirror=mirror, update=update, progress=news
-        )
+        parts = image(wanted, news)
     terminal = not command and stdin is not None and stdin.isatty()
     files = init_files(
         command,
