@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsession.btf.catalog import Types
-    from fsession.isa.insn import Insn
+    from fsession.isa.insn import Insn, InsnOff
     from fsession.spec import FuncInfo, LineInfo, MapSpec
     from fsession.uapi import AttachType, LinkType, MapType, ProgType
 
@@ -77,6 +77,7 @@ class LoadRequest:
     `insns` hold map fds and BTF ids of the host. `fd_array` are the BTF fds that kfunc calls of
     modules index by `Insn.off` (index 0 is unused). `attach_btf_id` is the target function in
     the BTF of `attach_module` ("" is vmlinux), or in that of the program `attach_program`.
+    `poison` are places that must not be reached, and why: what the kernel lacks for them.
     """
 
     name: str
@@ -93,6 +94,7 @@ class LoadRequest:
     types: Types | None = field(default=None, compare=False, repr=False)
     funcs: tuple[FuncInfo, ...] = ()
     lines: tuple[LineInfo, ...] = ()
+    poison: tuple[tuple[InsnOff, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from fsession.btf.core import POISON
 from fsession.btf.types import Func, Var
 from fsession.errors import InternalError, NotFoundError, UnsupportedError
 from fsession.host import Fd, LoadRequest
-from fsession.isa.insn import Insn, call_helper, lddw, load_map_fd, load_map_value, offsets
+from fsession.isa.insn import Insn, InsnOff, call_helper, lddw, load_map_fd, load_map_value, offsets
 from fsession.isa.opcode import Pseudo
 from fsession.spec import CoreRelo, KfuncCall, KsymRef, MapRef, MapValueRef
 
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec, Reloc
 
-__all__ = ["POISON", "find_function", "resolve"]
-
-POISON = 0xBAD2310
-"""Helper number of a call that must not be reached: the verifier refuses it only if it is."""
+__all__ = ["find_function", "resolve"]
 
 _SINCE = {"bpf_session_is_return": "Linux 7.0", "bpf_session_cookie": "Linux 7.0"}
 _NEAR = 3
@@ -54,7 +52,7 @@ def resolve(
     return LoadRequest(
         name=spec.name,
         type=spec.type,
-        insns=tuple(linker.insns),
+        insns=linker.program(),
         attach_type=spec.attach_type,
         attach_btf_id=attach_btf_id,
         attach_module=attach_module,
@@ -66,6 +64,7 @@ def resolve(
         types=spec.types,
         funcs=spec.funcs,
         lines=spec.lines,
+        poison=tuple(linker.poison),
     )
 
 
@@ -91,6 +90,15 @@ class _Linker:
         self.insns = list(spec.insns)
         self._index = {at: index for index, at in enumerate(offsets(spec.insns)[:-1])}
         self._module_fds: dict[str, Fd] = {}
+        self._longer: dict[int, tuple[Insn, ...]] = {}
+        self.poison: list[tuple[InsnOff, str]] = []
+
+    def program(self) -> tuple[Insn, ...]:
+        """The instructions; where one was replaced by several, those."""
+        if not self._longer:
+            return tuple(self.insns)
+        parts = (self._longer.get(index, (insn,)) for index, insn in enumerate(self.insns))
+        return tuple(insn for part in parts for insn in part)
 
     @property
     def fd_array(self) -> tuple[Fd, ...]:
@@ -124,6 +132,7 @@ class _Linker:
         found = find_function(self._host, reloc.name)
         if found is None:
             if reloc.weak:
+                self.poison.append((reloc.at, f"the kernel has no function {reloc.name}"))
                 return call_helper(POISON)
             raise UnsupportedError(
                 f"the kernel function {reloc.name}", _SINCE.get(reloc.name, "")
@@ -168,7 +177,9 @@ class _Linker:
         if self._spec.types is None:
             raise InternalError(f"'{self._spec.name}' has CO-RE relocations and no BTF")
         result = relocate(self._spec.types, reloc, self._core_targets())
-        self.insns[index] = apply(self.insns[index], result)
+        if result.target is None:
+            self.poison.append((reloc.at, f"the kernel has no {result.question}"))
+        self._longer[index] = apply(self.insns[index], result)
 
     def _core_targets(self) -> list[Types]:
         return [self._host.types(module) for module in ("", *self._host.modules())]

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsession.btf.core import POISON
 from fsession.errors import KernelError, VerifierError
 from fsession.host import Fd, ProgramInfo, TestResult
 from fsession.isa.insn import encode, slot_count
@@ -40,6 +41,7 @@ _INFO_NAMES = (
     "btf_id",
     "nr_map_ids",
 )
+_POISON_CALL = re.compile(rf"^(\d+): \(85\) call unknown#{POISON}", re.MULTILINE)
 _FDINFO = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
 
 
@@ -229,7 +231,20 @@ def _load_with_log(
             if error.errno in (errno.EPERM, errno.EBADF, errno.ENOMEM) and not log.text:
                 raise first from None
             summary, lines = telling_lines(log.text)
-            raise VerifierError(request.name, error.errno, log.text, summary, lines) from None
+            failure = VerifierError(request.name, error.errno, log.text, summary, lines)
+            for reason in _reached_poison(request, log.text):
+                failure.add_note(reason)
+            raise failure from None
+
+
+def _reached_poison(request: LoadRequest, log: str) -> list[str]:
+    """Why the place where verification stopped must not be reached, if it is such a place."""
+    places = [int(number) for number in _POISON_CALL.findall(log)]
+    return [
+        f"instruction {at} is reached, but {reason}; guard it by an existence check"
+        for at, reason in request.poison
+        if at in places
+    ]
 
 
 def program_ids() -> Iterator[int]:

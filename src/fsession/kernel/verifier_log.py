@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["telling_lines"]
+__all__ = ["NO_REASON", "telling_lines"]
+
+NO_REASON = "the kernel gave no reason"
 
 _STATISTICS = re.compile(
     r"^(processed \d+ insns|verification time|stack depth|insns processed|max_states|"
@@ -37,5 +39,5 @@ def telling_lines(log: str) -> tuple[str, tuple[str, ...]]:
     insn = next((line for line in reversed(lines) if _INSN.match(line)), "")
     source = next((line for line in reversed(lines) if _SOURCE.match(line)), "")
     if not reasons:
-        return (insn or source or "the kernel gave no reason"), ()
+        return (insn or source or NO_REASON), ()
     return reasons[-1], tuple(line for line in (source, insn, *reasons[:-1]) if line)
