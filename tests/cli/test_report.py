@@ -50,8 +50,14 @@ ERRORS = [
     (
         "attach",
         AttachError("x", "it never returns"),
-        1,
+        2,
         ["fsession: can't attach to 'x': it never returns"],
+    ),
+    (
+        "attach refused",
+        AttachError("x", "no links left", errno.E2BIG),
+        1,
+        ["fsession: can't attach to 'x': no links left"],
     ),
     (
         "privilege",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = [
@@ -89,10 +90,13 @@ def use_color(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def output(path: str | None) -> TextIO:
+@contextmanager
+def output(path: str | None) -> Iterator[TextIO]:
     """The file at `path`, made new; None or ``-``: standard output, whatever its encoding is."""
     if path is None or path == "-":
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
-        return sys.stdout
-    return open(path, "w", encoding="utf-8")  # noqa: PTH123 -- closed by the command
+        yield sys.stdout
+        return
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a Path costs an import
+        yield file

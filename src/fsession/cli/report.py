@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fsession.errors import (
+    AttachError,
     BadInputError,
     InternalError,
     KernelError,
@@ -40,6 +41,8 @@ def exit_status(error: BaseException) -> int:
     """What `error` ends the command with: 2 bad usage or input, 77 this host can't, 1 the rest."""
     if _is_privilege(error):
         return UNSUPPORTED
+    if isinstance(error, AttachError) and not error.errno:
+        return USAGE  # a name that can't be: the kernel was not even asked
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
 
 

@@ -65,10 +65,13 @@ class Workload:
             self.status = code if code >= 0 else _SIGNALLED - code
         return self.status
 
+    def has_ended(self) -> bool:
+        return self.status is not None or self._ended_within(0)
+
     def end(self) -> None:
         """Ask the process to end and, if it does not within 2 seconds, end it."""
         for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
-            if self.status is not None or self._ended_within(0):
+            if self.has_ended():
                 break
             signal.pidfd_send_signal(self._pidfd, number)
             self._ended_within(patience_s)

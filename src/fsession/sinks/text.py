@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fsession.trace.event import Call, Summary
 
-__all__ = ["TextSink", "duration", "mark", "summary_line"]
+__all__ = ["TextSink", "count", "duration", "mark", "summary_line"]
 
 MARKS = (
     (1_000_000_000, "$"),
@@ -145,12 +145,12 @@ def _call(call: Call) -> str:
 def summary_line(summary: Summary) -> str:
     """The last line: what was seen, lost, missed and skipped, and by which means."""
     parts = [
-        _count(summary.calls, "call"),
+        count(summary.calls, "call"),
         f"{summary.lost} lost",
         f"{summary.missed} missed",
         *_skipped(summary.skipped),
-        f"{summary.strategy} session: {_count(summary.programs, 'program')}, "
-        + _count(summary.links, "link"),
+        f"{summary.strategy} session: {count(summary.programs, 'program')}, "
+        + count(summary.links, "link"),
         summary.host,
     ]
     return " · ".join(parts)
@@ -160,8 +160,9 @@ def _skipped(skipped: dict[str, int]) -> list[str]:
     if not skipped:
         return []
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-    return [f"{_count(sum(skipped.values()), 'function')} skipped: {reasons}"]
+    return [f"{count(sum(skipped.values()), 'function')} skipped: {reasons}"]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """``1 call``, ``2 calls``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

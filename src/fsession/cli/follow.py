@@ -1,0 +1,60 @@
+"""From attached to the end: hand on what comes, until the workload, the user or a limit ends it."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from fsession.cli.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fsession.cli.workload import Workload
+
+__all__ = ["Source", "follow", "workload_status"]
+
+
+class Source(Protocol):
+    """Something that can be waited for and read: `read` hands on what is there."""
+
+    def fileno(self) -> int: ...
+
+
+def follow(
+    source: Source,
+    read: Callable[[], bool],
+    workload: Workload | None = None,
+    timeout_s: float | None = None,
+) -> None:
+    """Start the workload and call `read` whenever `source` has something.
+
+    Ends when `read` answers False, the workload has ended, the time is over, or a signal came.
+    """
+    with Interrupts() as interrupts:
+        poll = select.poll()
+        for item in (source, interrupts, *([workload] if workload else [])):
+            poll.register(item.fileno(), select.POLLIN)
+        if workload:
+            workload.start()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while read() and not interrupts.came:
+            left_ms = _left_ms(deadline)
+            ready = {fd for fd, _ in poll.poll(left_ms)}
+            if not ready or (workload and workload.fileno() in ready):
+                break
+
+
+def _left_ms(deadline: float | None) -> int | None:
+    return None if deadline is None else max(0, round((deadline - time.monotonic()) * 1000))
+
+
+def workload_status(workload: Workload | None) -> int:
+    """The exit status of a command that ran `workload`: the workload's, if it ended by itself."""
+    if workload is None:
+        return 0
+    if workload.has_ended():
+        return workload.wait()
+    workload.end()
+    return 0

@@ -1,0 +1,161 @@
+"""``fsession trace``: one line per call."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from fsession.cli.follow import follow, workload_status
+from fsession.cli.options import (
+    WorkloadCommand,
+    duration_ns,
+    output,
+    quiet,
+    use_color,
+    verbose,
+    workload,
+)
+from fsession.cli.report import OK, warn
+from fsession.cli.workload import Workload
+
+if TYPE_CHECKING:
+    from fsession.sinks import Sink
+    from fsession.trace import Summary
+    from fsession.tracer import Selection, Tracer
+
+__all__ = ["trace"]
+
+
+@click.command(cls=WorkloadCommand)
+@click.argument("targets", nargs=-1, required=True, metavar="FUNC...")
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "native", "multi", "split"]),
+    default="auto",
+    help="How sessions are made; auto takes the best that this kernel has.",
+)
+@click.option("--pid", type=click.IntRange(0), metavar="PID", help="Only calls by this process.")
+@click.option("--comm", metavar="NAME", help="Only calls by threads of this name.")
+@click.option(
+    "--min-duration",
+    "min_duration_ns",
+    type=duration_ns,
+    default="0ns",
+    metavar="TIME",
+    help="Only calls that took at least TIME: 250us, 1.5ms, 2s.",
+)
+@click.option("--errors", is_flag=True, help="Only calls that returned -Exxx or an ERR_PTR.")
+@click.option(
+    "--max-events", type=click.IntRange(1), metavar="N", help="End after N calls were shown."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="End after S seconds.",
+)
+@click.option("--format", "kind", type=click.Choice(["text", "json"]), default="text")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE, not to the terminal.")
+@click.option("--dry-run", is_flag=True, help="Say what would be attached, and stop.")
+@verbose
+@quiet
+def trace(
+    targets: tuple[str, ...],
+    timeout_s: float | None,
+    kind: str,
+    path: str | None,
+    dry_run: bool,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Show each call of FUNC: arguments, result, duration.
+
+    FUNC is a kernel function (icmp_rcv), a pattern ('tcp_*'), a module's function
+    (nf_conntrack:nf_ct_get), or a BPF program (prog:NAME). With -- CMD, the calls from the start
+    of CMD to its end; else until Ctrl-C. The exit status is CMD's.
+    """
+    with ExitStack() as stack:
+        words = workload()
+        process = stack.enter_context(Workload(words)) if words and not dry_run else None
+        from fsession.tracer import trace as make_tracer
+
+        tracer = make_tracer(*targets, **options)
+        if dry_run:
+            return _show(tracer.select())
+        out = stack.enter_context(output(path))
+        sink = _sink(kind, out, process, quiet=quiet)
+        tracer = stack.enter_context(tracer)
+        if verbose:
+            _tell(tracer.selection)
+        _run(tracer, sink, process, timeout_s)
+        status = workload_status(process)
+        _finish(tracer.summary, sink, quiet=quiet, elsewhere=path is not None)
+        return status
+
+
+def _run(tracer: Tracer, sink: Sink, process: Workload | None, timeout_s: float | None) -> None:
+    def read() -> bool:
+        calls = tracer.read(0)
+        if calls:
+            sink.write(calls)
+        return not tracer.is_done
+
+    sink.begin()
+    follow(tracer, read, process, timeout_s)
+    tracer.detach()
+    read()
+
+
+def _sink(kind: str, out: TextIO, process: Workload | None, *, quiet: bool) -> Sink:
+    if kind == "json":
+        from fsession.sinks.json import JsonSink
+
+        return JsonSink(out)
+    from fsession.sinks import TextSink
+
+    return TextSink(
+        out,
+        color=use_color(out),
+        quiet=quiet,
+        pid_width=len(str(process.pid if process else os.getpid())),
+        comm_width=len(process.name) if process else 0,
+    )
+
+
+def _finish(summary: Summary, sink: Sink, *, quiet: bool, elsewhere: bool) -> None:
+    """The last line; what is missing from the trace goes to stderr as well."""
+    from fsession.sinks import summary_line
+
+    sink.end(summary)
+    if elsewhere and not quiet:
+        warn(summary_line(summary))
+    elif summary.lost or summary.missed:
+        warn(f"the trace is not complete: {summary.lost} lost, {summary.missed} missed")
+
+
+def _tell(selection: Selection) -> None:
+    warn(f"strategy {selection.plan.strategy}: {selection.plan.reason}")
+    for reason, count in sorted(selection.skipped.items()):
+        warn(f"skipped {count}: {reason}")
+
+
+def _show(selection: Selection) -> int:
+    """Of ``--dry-run``: the functions, then the plan."""
+    from fsession.sinks import count
+
+    for target in selection.targets:
+        click.echo(target.name)
+    plan = selection.plan
+    functions, sessions = len(selection.targets), len(selection.groups())
+    click.echo(
+        f"{count(functions, 'function')} would be attached by "
+        f"{count(sessions, f'{plan.strategy} session')}: {plan.reason}"
+    )
+    for reason, number in sorted(selection.skipped.items()):
+        click.echo(f"{number} skipped: {reason}")
+    return OK

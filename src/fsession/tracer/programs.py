@@ -1,0 +1,170 @@
+"""Maps, programs and links of one trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from fsession.attach import prepare, prepare_many
+from fsession.errors import AttachError, KernelError
+from fsession.trace import (
+    COUNTS_MAP,
+    Counts,
+    Filters,
+    attach_cookie,
+    function_program,
+    map_specs,
+    multi_program,
+    signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from fsession.attach import Attachment, Prepared, Target
+    from fsession.host import Host, Map
+    from fsession.trace import Signature
+    from fsession.tracer.selection import Group, Selection
+
+__all__ = ["Programs", "target_signature"]
+
+_FIRST_KEY = bytes(4)
+
+
+class Programs:
+    """Loaded when made, attached by `attach`. Closing it leaves nothing in the kernel.
+
+    A function that only a pattern named and that the kernel refuses is counted in `skipped`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        selection: Selection,
+        filters: Filters,
+        groups: Sequence[Group],
+        ring_bytes: int,
+    ) -> None:
+        self._host = host
+        self._selection = selection
+        self._filters = filters
+        self._prepared: list[tuple[Group, Prepared]] = []
+        self._attachments: list[Attachment] = []
+        self._refused: KernelError | AttachError | None = None
+        self._stack = ExitStack()
+        self.maps: dict[str, Map] = {}
+        self.skipped: Counter[str] = Counter()
+        with self._stack:
+            self._create_maps(groups, ring_bytes)
+            for group in groups:
+                self._prepare(group)
+            self._check_left(self._prepared)
+            self._stack = self._stack.pop_all()
+
+    def _create_maps(self, groups: Sequence[Group], ring_bytes: int) -> None:
+        for spec in map_specs([group.layout for group in groups], ring_bytes):
+            made = self._host.create_map(spec)
+            self._stack.callback(made.close)
+            self.maps[spec.name] = made
+
+    def _prepare(self, group: Group) -> None:
+        try:
+            prepared = self._prepare_many(group) if group.many else self._prepare_one(group)
+        except KernelError as error:
+            self._skip(error)
+        else:
+            self._stack.callback(prepared.close)
+            self._prepared.append((group, prepared))
+
+    def _prepare_one(self, group: Group) -> Prepared:
+        target = self._selection.targets[group.indices.start]
+        spec = function_program(target_signature(target), group.indices.start, self._filters)
+        strategy = self._selection.plan.strategy
+        single = "auto" if strategy == "multi" else strategy
+        return prepare(spec, self._host, self.maps, target, single)
+
+    def _prepare_many(self, group: Group) -> Prepared:
+        spec = multi_program(group.layout, self._filters)
+        targets = [self._selection.targets[index] for index in group.indices]
+        return prepare_many(spec, self._host, self.maps, targets, "multi")
+
+    def attach(self) -> None:
+        for group, prepared in self._prepared:
+            try:
+                self._attachments.append(self._attach(group, prepared))
+            except AttachError as error:
+                self._skip(error)
+        self._check_left(self._attachments)
+
+    def _attach(self, group: Group, prepared: Any) -> Attachment:
+        if not group.many:
+            attachment: Attachment = prepared.attach()
+        else:
+            shapes = self._selection.shapes
+            cookies = [attach_cookie(shapes[index], index) for index in group.indices]
+            attachment = prepared.attach(cookies=cookies)
+        self._stack.callback(attachment.close)
+        return attachment
+
+    def _skip(self, error: KernelError | AttachError) -> None:
+        """Go on without a function, unless it was asked for by its full name."""
+        if not self._selection.patterns:
+            raise error
+        self._refused = self._refused or error
+        self.skipped["refused by the kernel"] += 1
+
+    def _check_left(self, left: Sequence[object]) -> None:
+        if not left and self._refused:
+            raise self._refused
+
+    def detach(self) -> None:
+        for attachment in reversed(self._attachments):
+            attachment.close()
+
+    @property
+    def functions(self) -> int:
+        """How many are attached."""
+        return sum(len(attachment.targets) for attachment in self._attachments)
+
+    @property
+    def strategies(self) -> list[str]:
+        """All that were used, sorted."""
+        return sorted({str(attachment.strategy) for attachment in self._attachments})
+
+    @property
+    def program_count(self) -> int:
+        return sum(len(prepared.programs) for _, prepared in self._prepared)
+
+    @property
+    def link_count(self) -> int:
+        return sum(len(attachment.links) for attachment in self._attachments)
+
+    @property
+    def missed(self) -> int:
+        """Runs that did not happen."""
+        return sum(attachment.missed for attachment in self._attachments)
+
+    def counts(self) -> tuple[int, int]:
+        """``(lost, unpaired)``: see `fsession.trace.Counts`."""
+        value = self.maps[COUNTS_MAP].lookup(_FIRST_KEY) or bytes(Counts.STRUCT.size)
+        lost, unpaired = Counts.STRUCT.unpack(value)
+        return lost, unpaired
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+def target_signature(target: Target) -> Signature:
+    """Of a function, or of a BPF program, which goes by the name that the user gave it."""
+    function = target.name if target.program else target.name.rpartition(":")[2]
+    return signature(target.types, target.btf_id, function, target.module)

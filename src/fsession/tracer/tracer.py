@@ -1,0 +1,196 @@
+"""The tracer as a library: calls of kernel functions, one event each.
+
+    with trace("icmp_rcv") as calls:
+        for call in calls:
+            print(call.function, call.args["skb"], call.ret, call.duration_ns)
+
+It joins what lies below: `fsession.attach` finds functions and attaches to them, `fsession.trace`
+makes the programs and decodes what they send. Whoever has an event loop of his own waits for
+`Tracer.fileno` and calls `Tracer.read`.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from fsession.errors import BadInputError
+from fsession.trace import RING_MAP, Call, Decoder, Filters, Function, Summary
+from fsession.tracer.programs import Programs, target_signature
+from fsession.tracer.selection import Group, Selection, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from fsession.host import Host
+
+__all__ = ["RING_BYTES", "Tracer", "trace"]
+
+RING_BYTES = 4 << 20
+COMM_MAX = 15  # TASK_COMM_LEN less the NUL
+
+
+def trace(
+    *targets: str,
+    host: Host | None = None,
+    strategy: str = "auto",
+    pid: int | None = None,
+    comm: str | None = None,
+    min_duration_ns: int = 0,
+    errors: bool = False,
+    max_events: int | None = None,
+    ring_bytes: int = RING_BYTES,
+) -> Tracer:
+    """A tracer of the functions that `targets` name, to be used in a ``with``.
+
+    `pid` is a process, `comm` the name of a thread, `errors` keeps only calls that returned a
+    negative errno or an ``ERR_PTR``; these and `min_duration_ns` are decided in the kernel.
+    """
+    filters = Filters(pid, _comm(comm), min_duration_ns, errors)
+    return Tracer(targets, filters, host, strategy, max_events, ring_bytes)
+
+
+def _comm(comm: str | None) -> bytes | None:
+    raw = None if comm is None else comm.encode()
+    if raw is not None and not 0 < len(raw) <= COMM_MAX:
+        error = BadInputError(f"no thread can have the name '{comm}'")
+        raise error.hint(
+            f"names of threads have 1 to {COMM_MAX} bytes: the kernel cuts longer ones"
+        )
+    return raw
+
+
+class Tracer:
+    """Calls as they are found; a context manager, attached from its start to its end.
+
+    `summary` may be asked for at any time; it is exact after `detach` and a last `read`.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        filters: Filters = Filters(),  # noqa: B008 -- frozen
+        host: Host | None = None,
+        strategy: str = "auto",
+        max_events: int | None = None,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        self._names = tuple(targets)
+        self._filters = filters
+        self._host = host
+        self._strategy = strategy
+        self._max_events = max_events
+        self._ring_bytes = ring_bytes
+        self._stack = ExitStack()
+        self._calls: list[Call] = []
+        self._received = 0
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def select(self) -> Selection:
+        """What would be attached; attaches nothing."""
+        with ExitStack() as stack:
+            return self._select(self._host or stack.enter_context(_kernel()))
+
+    def _select(self, host: Host) -> Selection:
+        return select(host, self._names, self._filters, self._strategy)
+
+    def _open(self, stack: ExitStack) -> None:
+        host = self._host or stack.enter_context(_kernel())
+        self.selection = self._select(host)
+        groups = self.selection.groups()
+        programs = Programs(host, self.selection, self._filters, groups, self._ring_bytes)
+        self._programs = stack.enter_context(programs)
+        self._decoder = Decoder(_Functions(self.selection, groups), _wall_offset_ns())
+        self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], self._keep))
+        programs.attach()
+        self._host_words = host.description
+
+    def _keep(self, record: memoryview) -> None:
+        if not self.is_done:
+            self._calls.append(self._decoder.decode(record))
+            self._received += 1
+
+    def fileno(self) -> int:
+        """Readable when there may be something to `read`."""
+        return self._ring.fileno()
+
+    @property
+    def is_done(self) -> bool:
+        """True when `max_events` calls have been read: more will not come."""
+        return self._max_events is not None and self._received >= self._max_events
+
+    def read(self, timeout_s: float | None = None) -> list[Call]:
+        """Calls that have been recorded, waiting at most `timeout_s` for the first; [] if none."""
+        self._ring.poll(timeout_s)
+        calls, self._calls = self._calls, []
+        return calls
+
+    def __iter__(self) -> Iterator[Call]:
+        """Calls for ever, or until `max_events`."""
+        while not self.is_done:
+            yield from self.read()
+
+    def detach(self) -> None:
+        """End the tracing; what has been recorded until now can still be read."""
+        self._programs.detach()
+
+    @property
+    def summary(self) -> Summary:
+        """What was seen and what was not, until now."""
+        programs = self._programs
+        lost, unpaired = programs.counts()
+        return Summary(
+            calls=self._received + lost,
+            lost=lost,
+            missed=max(programs.missed, unpaired),
+            functions=programs.functions,
+            strategy="+".join(programs.strategies),
+            programs=programs.program_count,
+            links=programs.link_count,
+            host=self._host_words,
+            skipped=dict(self.selection.skipped + programs.skipped),
+        )
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _kernel() -> Host:
+    from fsession.kernel import KernelHost
+
+    return KernelHost()
+
+
+def _wall_offset_ns() -> int:
+    """CLOCK_REALTIME less CLOCK_MONOTONIC, which is what ``bpf_ktime_get_ns`` reads."""
+    before = time.monotonic_ns()
+    wall = time.time_ns()
+    return wall - (before + time.monotonic_ns()) // 2
+
+
+class _Functions:
+    """For the decoder: functions are made when their first record comes."""
+
+    def __init__(self, selection: Selection, groups: Sequence[Group]) -> None:
+        self._targets = selection.targets
+        self._groups = groups
+
+    def __getitem__(self, index: int, /) -> Function:
+        target = self._targets[index]
+        layout = next(group.layout for group in self._groups if index in group.indices)
+        return Function.of(target_signature(target), layout)
