@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from itertools import islice
+from itertools import compress, count, islice
 from typing import TYPE_CHECKING
 
 from fsession.btf.decode import read_header, read_type, walk
+from fsession.btf.glob import glob_regex
 from fsession.btf.kinds import KIND_OF, KINDS
 from fsession.btf.types import (
     Array,
@@ -54,6 +55,7 @@ _WALK_STEP = 4096
 _TRANSPARENT = (Typedef, Const, Volatile, Restrict, TypeTag)
 _SIZED = (Int, Struct, Union, Enum, Enum64, Float, DataSec)
 _FUNC_KIND = KIND_OF[Func].number
+_FUNC_INFOS = frozenset(_FUNC_KIND << 24 | linkage for linkage in range(3))
 
 
 class Types:
@@ -161,6 +163,21 @@ class Types:
         """All types of that name, of one of `kinds` (none: any); own types before the base's."""
         return list(self._named(name, kinds))
 
+    def find_own(self, name: str, *kinds: type[Type]) -> list[TypeId]:
+        """As `find_all`, without the base's."""
+        return list(self._own_named(name, kinds))
+
+    def flavors(self, name: str) -> list[str]:
+        """Strings, own and the base's, that are `name` with a flavor: ``name___old``."""
+        found = self.base.flavors(name) if self.base else []
+        needle = b"\0" + name.encode("utf-8", "surrogateescape") + b"___"
+        start, end = self._sections.strings, self._sections.strings_end
+        at = self.data.find(needle, start, end)
+        while at >= 0:
+            found.append(self.string(at + 1 - start + self._first_string))
+            at = self.data.find(needle, at + 1, end)
+        return found
+
     def id_of(self, name: str, *kinds: type[Type]) -> TypeId:
         """As `find`, but raises `NotFoundError` with names like it."""
         id = self.find(name, *kinds)
@@ -174,20 +191,20 @@ class Types:
         """The type of that name. Raises `NotFoundError` with names like it."""
         return self[self.id_of(name, *kinds)]
 
-    def functions(self) -> Iterator[tuple[str, TypeId]]:
-        """Name and id of all functions of this object, not the base's, in the order of ids."""
+    def functions(self, glob: str = "*") -> Iterator[tuple[str, TypeId]]:
+        """Name and id of the functions of this object, not the base's, in the order of ids.
+
+        Only those that match `glob`: ``*``, ``?`` and ``[…]``, see `btf.glob`.
+        """
         self._walk_all()
-        words, string, first = self._words, self.string, self.first_id
-        ids = [
-            (words[start], id)
-            for id, start in enumerate(self._starts, first)
-            if words[start + 1] >> 24 & 0x1F == _FUNC_KIND
-        ]
-        text, shift = self._ascii(), self._first_string
-        if text is None or shift:
-            return ((string(offset), TypeId(id)) for offset, id in ids)
-        index = text.index
-        return ((text[offset : index("\0", offset)], TypeId(id)) for offset, id in ids)
+        infos, starts = self._words[1:], self._starts
+        flags = list(map(_FUNC_INFOS.__contains__, map(infos.__getitem__, starts)))
+        ids = compress(count(self.first_id), flags)
+        offsets = map(self._words.__getitem__, compress(starts, flags))
+        if glob == "*":
+            return self._named_by_slices(offsets, ids)
+        names = list(map(self._strings_like(glob).get, offsets))
+        return compress(zip(names, ids, strict=True), names)  # type: ignore[arg-type]
 
     # -- meaning -------------------------------------------------------------------------------
 
@@ -264,10 +281,27 @@ class Types:
         text = self._strings[offset] = self.data[at:end].decode("utf-8", "surrogateescape")
         return text
 
-    def _ascii(self) -> str | None:
-        """The whole string section, if it is plain ASCII (all kernels' are)."""
+    def _named_by_slices(
+        self, offsets: Iterable[int], ids: Iterable[int]
+    ) -> Iterator[tuple[str, TypeId]]:
+        """Pairs of name and id; names are cut out of one string, if all are ASCII and our own."""
         blob = self.string_section
-        return blob.decode("ascii") if blob.isascii() else None
+        if self._first_string or not blob.isascii():
+            string = self.string
+            return ((string(offset), TypeId(id)) for offset, id in zip(offsets, ids, strict=True))
+        text = blob.decode("ascii")
+        index = text.index
+        pairs = zip(offsets, ids, strict=True)
+        return ((text[offset : index("\0", offset)], TypeId(id)) for offset, id in pairs)
+
+    def _strings_like(self, glob: str) -> dict[int, str]:
+        """All strings, the base's too, that match `glob`, by their offsets."""
+        found = self.base._strings_like(glob) if self.base else {}
+        pattern = re.compile(rb"(?<![^\0])" + glob_regex(glob).encode() + rb"(?=\0)")
+        shift = self._first_string
+        for match in pattern.finditer(self.string_section):
+            found[shift + match.start()] = match[0].decode("utf-8", "surrogateescape")
+        return found
 
     def _has(self, id: int) -> bool:
         """Whether `id` is one of this object; walks as far as it takes to know."""
@@ -304,13 +338,16 @@ class Types:
             self._walk = None
 
     def _named(self, name: str, kinds: tuple[type[Type], ...]) -> Iterator[TypeId]:
+        yield from self._own_named(name, kinds)
+        if self.base:
+            yield from self.base._named(name, kinds)
+
+    def _own_named(self, name: str, kinds: tuple[type[Type], ...]) -> Iterator[TypeId]:
         numbers = {KIND_OF[kind].number for kind in kinds} or KINDS.keys()
         for offset in self._offsets_of(name.encode("utf-8", "surrogateescape")) if name else ():
             self._searches += 1
             many = self._searches > _SEARCHES_BEFORE_INDEX
             yield from (self._look_up if many else self._search)(offset, numbers)
-        if self.base:
-            yield from self.base._named(name, kinds)
 
     def _offsets_of(self, name: bytes) -> Iterator[int]:
         """Offsets of a string: one, or more where the maker did not merge equal strings."""
