@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import signal
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ __all__ = ["Guest", "Streams", "boot"]
 
 _BOOTS = 2
 _CONSOLE_LINES = 12
+_BEFORE_LINES = 4
 _PANIC = "Kernel panic"
 
 
@@ -173,11 +175,9 @@ def _lost(process: subprocess.Popen[bytes], folder: Path) -> GuestError:
     except subprocess.TimeoutExpired:
         return _with_console("the guest closed its ports and went on", folder, "")
     console = _tail(folder / "console")
-    panic = next((line for line in console if _PANIC in line), None)
+    panic = next((line for line in console if _PANIC in line), "").partition(_PANIC)[2]
     if panic:
-        return _with_console(
-            f"the guest's kernel panicked: {panic[panic.index(_PANIC) :]}", folder, ""
-        )
+        return _with_console(f"the guest's kernel panicked{panic}", folder, "")
     complaint = _tail(folder / "errors")
     if process.returncode:
         said = complaint[-1] if complaint else f"exit status {process.returncode}"
@@ -186,19 +186,27 @@ def _lost(process: subprocess.Popen[bytes], folder: Path) -> GuestError:
 
 
 def _with_console(what: str, folder: Path, hint: str) -> GuestError:
-    lines = _tail(folder / "console")[-_CONSOLE_LINES:]
+    lines = _telling(_tail(folder / "console"))
     error = GuestError(what, "\n".join(lines))
     if hint:
         error.hint(hint)
     return error
 
 
+def _telling(console: list[str]) -> list[str]:
+    """The last lines of a console; if the kernel panicked, those around its words about it."""
+    panic = next((number for number, line in enumerate(console) if _PANIC in line), None)
+    first = max(0, len(console) - _CONSOLE_LINES if panic is None else panic - _BEFORE_LINES)
+    return console[first : first + _CONSOLE_LINES]
+
+
 def _tail(path: Path) -> list[str]:
-    """The lines of a console, without control characters and empty ones."""
+    """The lines of a console, without control sequences (ECMA-48) and empty ones."""
     if not path.exists():
         return []
     text = path.read_bytes()[-65536:].decode("utf-8", "replace")
-    printable = ("".join(c for c in line if c.isprintable()) for line in text.splitlines())
+    plain = re.sub(r"\x1b(?:\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|[^\[])", "", text)
+    printable = ("".join(filter(str.isprintable, line)) for line in plain.splitlines())
     return [line for line in printable if line.strip()]
 
 

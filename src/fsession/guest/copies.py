@@ -38,8 +38,8 @@ def extract(tar: io.BytesIO, outputs: Mapping[str, str]) -> list[str]:
     Returns those places in the guest where there was nothing.
     """
     missing: list[str] = []
-    if not outputs:
-        return missing
+    if not tar.getbuffer():
+        return list(outputs)
     tar.seek(0)
     try:
         with tarfile.open(fileobj=tar) as archive:

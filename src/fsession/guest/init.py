@@ -52,13 +52,13 @@ def init_files(
     }
     assignments = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
     words = shlex.join(command) if command else "/bin/sh -i" if terminal else "/bin/sh"
-    paths = "".join(f"{path.lstrip('/')}\n" for path in outputs)
+    paths = shlex.join(path.strip("/") for path in outputs)
     return [
         file("init", _INIT.encode(), executable=True),
         file("etc/fstab", _FSTAB.encode()),
         file(".fsession/settings", assignments.encode()),
         file(".fsession/command", _encoded(f"{exports}cd\nexec {words}\n")),
-        file(".fsession/outputs", _encoded(paths)),
+        file(".fsession/outputs", _encoded(_OUTPUTS.format(paths=paths))),
     ]
 
 
@@ -76,6 +76,15 @@ cgroup2 /sys/fs/cgroup cgroup2 defaults
 bpf /sys/fs/bpf bpf mode=700
 tracefs /sys/kernel/tracing tracefs defaults
 debugfs /sys/kernel/debug debugfs defaults
+"""
+
+_OUTPUTS = """\
+cd /
+set --
+for path in {paths}; do
+    [ ! -e "$path" ] || set -- "$@" "$path"
+done
+[ $# -eq 0 ] || tar -c -f /dev/vport0p5 "$@"
 """
 
 _INIT = r"""#!/bin/dash
@@ -142,7 +151,7 @@ else
     wait $out $err
 fi
 if [ -n "$outputs" ]; then
-    tar -c -f /dev/vport0p5 -C / -T /.fsession/outputs
+    . /.fsession/outputs
 fi
 echo "exit $status" >&9
 read -r word <&9

@@ -68,7 +68,7 @@ def arguments(
         *machine.options,
         *accelerator,
         *("-smp", str(cpus), "-m", str(options.memory_mib)),
-        *("-nodefaults", "-nographic", "-no-user-config", "-no-reboot"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel), "-initrd", str(initrd)),
         *("-append", _kernel_line(machine, options)),
         *("-chardev", f"file,id=console,path={sockets}/console", "-serial", "chardev:console"),
@@ -90,7 +90,7 @@ def _kernel_line(machine: Machine, options: BootOptions) -> str:
     # The self-tests of the kernel's ciphers run beside the command for seconds.
     words += ["cryptomgr.notests"]
     if options.icount:
-        words += ["nokaslr"]
+        words += ["nokaslr", "norandmaps"]
     return " ".join([*words, *options.append.split()])
 
 

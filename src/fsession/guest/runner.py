@@ -85,7 +85,7 @@ def run(
     terminal = not command and stdin is not None and stdin.isatty()
     files = init_files(
         command,
-        env=_environment(env or {}, terminal),
+        env=_environment(env or {}, terminal, icount),
         outputs=tuple(outputs or ()),
         terminal=terminal,
         settle=icount,
@@ -107,8 +107,11 @@ def run(
         return boot(guest)
 
 
-def _environment(env: Mapping[str, str], terminal: bool) -> dict[str, str]:
+def _environment(env: Mapping[str, str], terminal: bool, icount: bool) -> dict[str, str]:
     for name in env:
         if not name.isidentifier():
             raise BadInputError(f"not a name of an environment variable: '{name}'")
-    return {"TERM": os.environ.get("TERM", "linux") if terminal else "dumb", **env}
+    own = {"TERM": os.environ.get("TERM", "linux") if terminal else "dumb"}
+    if icount:
+        own["PYTHONHASHSEED"] = "0"
+    return own | dict(env)
