@@ -90,7 +90,7 @@ def find_compiler() -> list[str]:
 
 def vmlinux_text(types: Types) -> str:
     """``vmlinux.h`` of `types`, with the session kfuncs as Linux 7.0 declares them."""
-    from fsession.btf.format import vmlinux_h
+    from fsession.btf.vmlinux_h import vmlinux_h
 
     text = _SESSION_KFUNC.sub("", "".join(f"{line}\n" for line in vmlinux_h(types)))
     return text + _SESSION_DECLARATIONS
