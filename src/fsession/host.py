@@ -275,8 +275,11 @@ class Host(Closeable, Protocol):
     ) -> Link:
         """Attach a multi program to all functions of `btf_ids`, or to none of them."""
 
-    def traceable(self) -> Iterable[tuple[str, str]]:
-        """``(function, module)`` of all the functions that tracing can be attached to."""
+    def traceable(self, glob: str = "*") -> Iterable[tuple[str, str]]:
+        """``(function, module)`` of the functions that tracing can be attached to.
+
+        Only those whose names match `glob` (`fsession.btf.glob`).
+        """
 
     def printk_lines(self) -> PrintkReader:
         """Open the stream of `bpf_printk` lines."""

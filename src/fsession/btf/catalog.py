@@ -126,6 +126,9 @@ class Types:
         """The record as 32-bit words: name offset, info, size or type, body (see `kinds`)."""
         if id < self.first_id and self.base:
             return self.base.words(id)
+        starts, index = self._starts, id - self.first_id
+        if 0 <= index < len(starts) - 1:  # the walk was here: the usual case, made quick
+            return self._words[starts[index] : starts[index + 1]]
         start, next = self._start(id), self._start(id + 1) if self._has(id + 1) else None
         return self._words[start:next]
 

@@ -68,6 +68,8 @@ class Models:
         self._types = types
         self._protos: dict[int, FuncModel | str] = {}
         self._values: dict[int, _Value] = {}
+        self._slots: dict[int, int | str] = {}
+        self._plain: set[int] = set()
 
     def of(self, func_id: TypeId) -> FuncModel | str:
         """The model of a function, or the reason why the kernel attaches nothing to it."""
@@ -78,6 +80,32 @@ class Models:
         if model is None:
             model = self._protos[proto_id] = self._of_proto(TypeId(proto_id))
         return model
+
+    def slots(self, func_id: TypeId) -> int | str:
+        """How many slots the arguments of a function take, or why the kernel attaches nothing.
+
+        As `of`, for thousands of functions: nearly all have only plain arguments, which are told
+        by one look at the set of types known to be such.
+        """
+        proto_id = self._types.words(func_id)[2]
+        slots = self._slots.get(proto_id)
+        if slots is None:
+            slots = self._slots[proto_id] = self._slots_of_proto(proto_id)
+        return slots
+
+    def _slots_of_proto(self, proto_id: int) -> int | str:
+        words = self._types.words(TypeId(proto_id)).tolist()
+        returned, args = words[2], words[_PROTO_HEAD_WORDS + 1 :: 2]
+        plain = self._plain
+        known = plain.issuperset(args) and (not returned or returned in plain)
+        if known and len(args) <= MAX_SLOTS:
+            return len(args)
+        model = self._of_proto(TypeId(proto_id))
+        for id in (returned, *args):
+            value = self._value(id)
+            if 0 < value.size <= SLOT_BYTES and not value.is_struct:
+                plain.add(id)
+        return model if isinstance(model, str) else model.slots
 
     def _of_proto(self, proto_id: TypeId) -> FuncModel | str:
         if self._types.kind_of(proto_id) is not FuncProto:

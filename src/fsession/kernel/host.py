@@ -145,8 +145,8 @@ class KernelHost:
     ) -> KernelLink:
         return link_multi(program, attach_type, btf_ids, cookies)
 
-    def traceable(self) -> list[tuple[str, str]]:
-        return symbols.traceable()
+    def traceable(self, glob: str = "*") -> list[tuple[str, str]]:
+        return symbols.traceable(glob)
 
     def printk_lines(self) -> PrintkPipe:
         return PrintkPipe()

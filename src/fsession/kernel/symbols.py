@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from fsession.btf.glob import glob_regex
 from fsession.errors import UnsupportedError
 
 __all__ = ["cpu_count", "kconfig", "symbol_address", "traceable", "tracefs", "version_code"]
@@ -26,7 +27,7 @@ def tracefs() -> Path:
     )
 
 
-def traceable() -> list[tuple[str, str]]:
+def traceable(glob: str = "*") -> list[tuple[str, str]]:
     """``(function, module)`` of what ftrace can patch: tracefs's available_filter_functions."""
     path = tracefs() / "available_filter_functions"
     try:
@@ -34,11 +35,7 @@ def traceable() -> list[tuple[str, str]]:
     except PermissionError:
         raise UnsupportedError(f"reading {path}").hint("run as root") from None
     # "name" or "name [module]"
-    found = []
-    for line in text.splitlines():
-        name, _, module = line.partition(" [")
-        found.append((name, module[:-1]))
-    return found
+    return re.findall(rf"^({glob_regex(glob)})(?: \[(\w+)\])?$", text, re.MULTILINE)
 
 
 def symbol_address(name: str, module: str = "") -> int | None:
