@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 from fsession.attach import (
     Attachment,
     Prepared,
-    Target,
     find_targets,
-    function_target,
+    is_pattern,
     prepare,
     prepare_many,
     program_target,
@@ -52,6 +51,7 @@ _SINGLE = (
     AttachType.TRACE_FEXIT,
     AttachType.MODIFY_RETURN,
 )
+_ENTRY_ONLY = (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI)
 _MULTI = (
     AttachType.TRACE_FSESSION_MULTI,
     AttachType.TRACE_FENTRY_MULTI,
@@ -165,6 +165,7 @@ class Object:
             whole.close()
             raise
         whole.targets = tuple(name for part in attachments for name in part.targets)
+        whole.refused = tuple(item for part in attachments for item in part.refused)
         if attachments:
             whole.strategy = attachments[0].strategy
         return whole
@@ -196,7 +197,7 @@ class Object:
             )
         return self.host
 
-    def own(self, thing: Prepared | Program) -> None:
+    def own(self, thing: Attachment | Prepared | Program) -> None:
         """Close `thing` with the object."""
         self._stack.callback(thing.close)
 
@@ -352,7 +353,9 @@ class ObjectProgram:
             raise FsessionError(f"program '{self.name}' has no target").hint(
                 "name one: attach('icmp_rcv'), or in the section: SEC(\"fsession/icmp_rcv\")"
             )
-        return self._prepare(wanted, strategy).attach(cookie)
+        attachment = self._prepare(wanted, strategy).attach(cookie)
+        self._owner.own(attachment)
+        return attachment
 
     def forget(self) -> None:
         self._prepared.clear()
@@ -370,18 +373,19 @@ class ObjectProgram:
         return prepared
 
     def _load_for(self, host: Host, wanted: str | Program, strategy: str) -> Prepared:
-        maps = self._owner.raw_maps
-        if self.spec.attach_type in _MULTI and isinstance(wanted, str):
-            found = find_targets(host, [wanted])
-            return prepare_many(self.spec, host, maps, found.targets, strategy)
-        target = _target(host, wanted)
-        return prepare(self.spec, host, maps, target, strategy)
-
-
-def _target(host: Host, wanted: str | Program) -> Target:
-    if isinstance(wanted, str):
-        return function_target(host, wanted)
-    return program_target(host, wanted)
+        maps, kind = self._owner.raw_maps, self.spec.attach_type
+        if not isinstance(wanted, str):
+            return prepare(self.spec, host, maps, program_target(host, wanted), strategy)
+        found = find_targets(host, [wanted], exit_side=kind not in _ENTRY_ONLY)
+        if kind in _MULTI:
+            return prepare_many(
+                self.spec, host, maps, found.targets, strategy, refused=found.refused
+            )
+        if is_pattern(wanted):
+            raise BadInputError(f"program '{self.name}' takes one function, not '{wanted}'").hint(
+                'for many functions: SEC("fsession.multi/PATTERN")'
+            )
+        return prepare(self.spec, host, maps, found.targets[0], strategy)
 
 
 def _kernel() -> Host:

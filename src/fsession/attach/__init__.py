@@ -2,7 +2,8 @@
 
 from fsession.attach.attachment import Attachment
 from fsession.attach.plan import Plan, Strategy, choose
-from fsession.attach.prepare import Prepared, prepare, prepare_many
+from fsession.attach.prepare import prepare, prepare_many
+from fsession.attach.prepared import Prepared
 from fsession.attach.refusals import Reason
 from fsession.attach.targets import (
     Found,

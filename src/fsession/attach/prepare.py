@@ -1,32 +1,34 @@
-"""Programs loaded in the form that a strategy needs, ready to be attached.
+"""Load a program in the form that its strategy needs: see `prepare` and `prepare_many`.
 
-`prepare` takes a program and its target, `prepare_many` a program for many functions. Loading is
-where the verifier speaks; attaching only makes links.
+Loading is where the verifier speaks; attaching what comes back only makes links.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, Self
+from itertools import groupby
+from typing import TYPE_CHECKING
 
-from fsession.attach.attachment import Attachment, attach_error
+from fsession.attach.attachment import Attachment
+from fsession.attach.multi import Multi
+from fsession.attach.native import Native
+from fsession.attach.pair import Pairs
 from fsession.attach.plan import Strategy, choose
-from fsession.attach.split import split
-from fsession.attach.table import DEFAULT_SLOTS, Table
-from fsession.errors import KernelError
-from fsession.resolve import resolve
+from fsession.attach.table import DEFAULT_SLOTS
+from fsession.errors import BadInputError, InternalError
 from fsession.uapi import AttachType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from fsession.attach.targets import Target
+    from fsession.attach.prepared import Prepared
+    from fsession.attach.targets import Refused, Target
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
 
-__all__ = ["SINGLE", "Prepared", "prepare", "prepare_many"]
+__all__ = ["SINGLE", "prepare", "prepare_many"]
 
 SINGLE = {
     AttachType.TRACE_FSESSION_MULTI: AttachType.TRACE_FSESSION,
@@ -36,18 +38,6 @@ SINGLE = {
 """The attach type for one function of each for many."""
 
 _MULTI = {single: multi for multi, single in SINGLE.items()}
-
-
-class Prepared(Protocol):
-    """Loaded programs of one session."""
-
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def programs(self) -> Sequence[Program]: ...
-    def attach(self, cookie: int = 0) -> Attachment: ...
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
 
 
 def prepare(
@@ -63,14 +53,7 @@ def prepare(
 
     Programs that are no sessions (fentry, fexit, fmod_ret) have one form, whatever the strategy.
     """
-    if spec.attach_type != AttachType.TRACE_FSESSION:
-        return _Single(_load(spec, host, maps, target), host, spec, target, "fentry/fexit")
-    plan = choose(host.why_not, strategy)
-    if plan.strategy is Strategy.SPLIT:
-        return _split(spec, host, maps, target, slots)
-    if plan.strategy is Strategy.MULTI:
-        return prepare_many(spec, host, maps, [target], strategy)
-    return _Single(_load(spec, host, maps, target), host, spec, target, plan.strategy)
+    return _one_each(spec, host, maps, [target], strategy, slots)
 
 
 def prepare_many(
@@ -79,58 +62,105 @@ def prepare_many(
     maps: Mapping[str, Map],
     targets: Sequence[Target],
     strategy: str = "auto",
+    *,
+    refused: Sequence[Refused] = (),
+    slots: int = DEFAULT_SLOTS,
 ) -> Prepared:
     """Load `spec` for all `targets`: one program where the kernel has multi links, else one each.
 
-    The targets of one multi link are functions of one BTF object: vmlinux, or one module.
+    Of several targets those that the kernel refuses are left out, behind `refused`, which were
+    left out before. A multi link takes functions of one BTF object: each module has its own.
     """
-    attach_type = spec.attach_type
-    assert attach_type is not None
+    if not targets:
+        raise BadInputError(f"program '{spec.name}' has no function to attach to")
     plan = choose(host.why_not, strategy, many=True)
-    modules = {target.module for target in targets}
-    kernel_functions = all(target.program is None for target in targets)
-    if plan.strategy is Strategy.MULTI and kernel_functions and len(modules) == 1:
-        multi = replace(spec, attach_type=_MULTI.get(attach_type, attach_type))
-        request = resolve(multi, host, maps, attach_module=modules.pop())
-        return _Multi(host.load(request), host, multi, targets)
-    single = replace(spec, attach_type=SINGLE.get(attach_type, attach_type))
-    one = choose(host.why_not, "auto" if strategy == "multi" else strategy).strategy
+    if plan.strategy is not Strategy.MULTI:
+        return _one_each(spec, host, maps, targets, plan.strategy, slots, refused)
+    parts: list[Prepared] = []
     with ExitStack() as stack:
-        parts = []
-        for target in targets:
-            parts.append(prepare(single, host, maps, target, one))
-            stack.callback(parts[-1].close)
+        for (_, is_program), members in groupby(sorted(targets, key=_place), _place):
+            some = list(members)
+            if is_program:
+                part = _one_each(spec, host, maps, some, "auto", slots)
+            else:
+                part = Multi(_multi(spec), host, maps, some, Strategy.MULTI, refused)
+                refused = ()
+            parts.append(stack.enter_context(part))
         stack.pop_all()
-    return _Group(parts)
+    return parts[0] if len(parts) == 1 else _Group(parts)
 
 
-def _load(spec: ProgramSpec, host: Host, maps: Mapping[str, Map], target: Target) -> Program:
-    request = resolve(
-        spec,
-        host,
-        maps,
-        attach_btf_id=target.btf_id,
-        attach_module=target.module,
-        attach_program=target.program,
-    )
-    return host.load(request)
+def _place(target: Target) -> tuple[str, bool]:
+    """What one multi link can't mix: modules, and BPF programs, which it does not take at all."""
+    return target.module, target.program is not None
 
 
-class _Base:
-    """What all forms share: programs that are open until `close`."""
+def _multi(spec: ProgramSpec) -> ProgramSpec:
+    if spec.attach_type is None:
+        raise InternalError(f"'{spec.name}' has no attach type")
+    return replace(spec, attach_type=_MULTI.get(spec.attach_type, spec.attach_type))
 
-    def __init__(self, strategy: str, programs: Sequence[Program]) -> None:
-        self.strategy = strategy
-        self.programs = tuple(programs)
 
-    def _recursion_misses(self) -> int:
-        return sum(program.info.recursion_misses for program in self.programs)
+def _one_each(
+    spec: ProgramSpec,
+    host: Host,
+    maps: Mapping[str, Map],
+    targets: Sequence[Target],
+    strategy: str,
+    slots: int,
+    refused: Sequence[Refused] = (),
+) -> Prepared:
+    """A program for each target, by a strategy that is for one function."""
+    if spec.attach_type is None:
+        raise InternalError(f"'{spec.name}' has no attach type")
+    single = replace(spec, attach_type=SINGLE.get(spec.attach_type, spec.attach_type))
+    if single.attach_type != AttachType.TRACE_FSESSION:
+        return Native(single, host, maps, targets, "fentry/fexit", refused)
+    if strategy == Strategy.MULTI:
+        return prepare_many(spec, host, maps, targets, strategy, refused=refused, slots=slots)
+    plan = choose(host.why_not, strategy)
+    if plan.strategy is Strategy.SPLIT:
+        return Pairs(single, host, maps, targets, slots, refused)
+    return Native(single, host, maps, targets, plan.strategy, refused)
+
+
+class _Group:
+    """Forms that are attached together, each for some of the targets."""
+
+    def __init__(self, parts: Sequence[Prepared]) -> None:
+        self._parts = tuple(parts)
+        self.strategy = parts[0].strategy
+
+    @property
+    def programs(self) -> list[Program]:
+        return [program for part in self._parts for program in part.programs]
+
+    @property
+    def targets(self) -> list[Target]:
+        return [target for part in self._parts for target in part.targets]
+
+    def attach(self, cookie: int = 0, cookies: Sequence[int] | None = None) -> Attachment:
+        members: list[Attachment] = []
+        whole = Attachment(self.strategy, [], lambda: sum(member.missed for member in members))
+        rest = list(cookies or ())
+        with ExitStack() as stack:
+            stack.callback(whole.close)
+            for part in self._parts:
+                own, rest = rest[: len(part.targets)], rest[len(part.targets) :]
+                member = part.attach(cookie, own or None)
+                whole.on_close(member.close)
+                members.append(member)
+                whole.links += member.links
+            stack.pop_all()
+        whole.targets = tuple(name for member in members for name in member.targets)
+        whole.refused = tuple(item for member in members for item in member.refused)
+        return whole
 
     def close(self) -> None:
-        for program in self.programs:
-            program.close()
+        for part in self._parts:
+            part.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> _Group:
         return self
 
     def __exit__(
@@ -140,135 +170,3 @@ class _Base:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class _Single(_Base):
-    """One program, one link: native sessions, fentry, fexit, fmod_ret."""
-
-    def __init__(
-        self, program: Program, host: Host, spec: ProgramSpec, target: Target, strategy: str
-    ) -> None:
-        super().__init__(strategy, [program])
-        self._host, self._spec, self._target = host, spec, target
-
-    def attach(self, cookie: int = 0) -> Attachment:
-        attachment = Attachment(self.strategy, [self._target.name], self._recursion_misses)
-        assert self._spec.attach_type is not None
-        try:
-            link = self._host.link(self.programs[0], self._spec.attach_type, cookie=cookie)
-        except KernelError as error:
-            raise attach_error(self._target.name, error) from error
-        attachment.add(link)
-        return attachment
-
-
-class _Multi(_Base):
-    """One program, one link for all the functions."""
-
-    def __init__(
-        self, program: Program, host: Host, spec: ProgramSpec, targets: Sequence[Target]
-    ) -> None:
-        super().__init__(Strategy.MULTI, [program])
-        self._host, self._spec, self._targets = host, spec, tuple(targets)
-
-    def attach(self, cookie: int = 0, cookies: Sequence[int] | None = None) -> Attachment:
-        """`cookies` are one for each target; else all have `cookie`."""
-        names = [target.name for target in self._targets]
-        attachment = Attachment(self.strategy, names, self._recursion_misses)
-        assert self._spec.attach_type is not None
-        ids = [int(target.btf_id) for target in self._targets]
-        each = cookies or ([cookie] * len(ids) if cookie else None)
-        try:
-            link = self._host.link_multi(self.programs[0], self._spec.attach_type, ids, each)
-        except KernelError as error:
-            what = names[0] if len(names) == 1 else f"{len(names)} functions"
-            raise attach_error(what, error) from error
-        attachment.add(link)
-        return attachment
-
-
-class _Split(_Base):
-    """Two programs that share a table. The exit is attached first and detached last."""
-
-    def __init__(
-        self, entry: Program, exit: Program, table: Table, raw: Map, host: Host, target: Target
-    ) -> None:
-        super().__init__(Strategy.SPLIT, [entry, exit])
-        self._table, self._raw, self._host, self._target = table, raw, host, target
-        self._attached = 0
-
-    def attach(self, cookie: int = 0) -> Attachment:
-        if not self._attached:  # slots of calls that were inside when the last link went
-            self._raw.update(bytes(4), bytes(self._raw.value_size))
-        attachment = Attachment(self.strategy, [self._target.name], self._missed)
-        entry, exit = self.programs
-        self._attached += 1
-        attachment.on_close(self._detached)
-        try:
-            attachment.add(self._host.link(exit, AttachType.TRACE_FEXIT, cookie=cookie))
-            attachment.add(self._host.link(entry, AttachType.TRACE_FENTRY, cookie=cookie))
-        except KernelError as error:
-            attachment.close()
-            raise attach_error(self._target.name, error) from error
-        return attachment
-
-    @property
-    def slots_taken(self) -> int:
-        """How many calls are inside, and those whose exit never ran."""
-        return self._table.taken(self._raw.lookup(bytes(4)) or b"")
-
-    def _missed(self) -> int:
-        return self._recursion_misses() + self._table.missed(self._raw.lookup(bytes(4)) or b"")
-
-    def _detached(self) -> None:
-        self._attached -= 1
-
-    def close(self) -> None:
-        super().close()
-        self._raw.close()
-
-
-def _split(
-    spec: ProgramSpec, host: Host, maps: Mapping[str, Map], target: Target, slots: int
-) -> _Split:
-    table = Table.for_cpus(host.cpu_count, slots)
-    halves = split(spec, table, target.slots)
-    with ExitStack() as stack:
-        raw = host.create_map(halves.table)
-        stack.callback(raw.close)
-        entry = _load(halves.entry, host, {**maps, table.name: raw}, target)
-        stack.callback(entry.close)
-        exit = _load(halves.exit, host, {**maps, table.name: raw}, target)
-        stack.pop_all()
-    return _Split(entry, exit, table, raw, host, target)
-
-
-class _Group(_Base):
-    """One form for each function, attached together."""
-
-    def __init__(self, parts: Sequence[Prepared]) -> None:
-        super().__init__(
-            parts[0].strategy if parts else "none",
-            [program for part in parts for program in part.programs],
-        )
-        self._parts = tuple(parts)
-
-    def attach(self, cookie: int = 0) -> Attachment:
-        members: list[Attachment] = []
-        names: list[str] = []
-        whole = Attachment(self.strategy, names, lambda: sum(part.missed for part in members))
-        try:
-            for part in self._parts:
-                member = part.attach(cookie)
-                whole.on_close(member.close)
-                members.append(member)
-                whole.links += member.links
-        except BaseException:
-            whole.close()
-            raise
-        whole.targets = tuple(name for member in members for name in member.targets)
-        return whole
-
-    def close(self) -> None:
-        for part in self._parts:
-            part.close()

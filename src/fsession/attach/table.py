@@ -111,8 +111,8 @@ class Table:
         """Entry: take a slot for this call, or leave. The context comes and goes in r1.
 
         Behind it the cookie's address is at r10 - `spill` - 8, the CPU's line at r10 - `spill` -
-        16. The first slot that is free or has the own key is taken: with the own key it is one whose
-        exit never ran.
+        16. The first slot that is free or has the own key is taken: with the own key it is one
+        whose exit never ran.
         """
         return compose(
             mov(R6, R1),

@@ -7,20 +7,19 @@ either with ``*``, ``?`` and ``[…]``, or a loaded BPF program: ``prog:NAME``, 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass, field
-from fnmatch import translate
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-from fsession.attach.refusals import Reason, refused_by_name
+from fsession.attach.refusals import Reason, refused_by_name, unsafe
 from fsession.btf.model import Models, func_model
 from fsession.btf.types import Func
 from fsession.errors import AttachError, NotFoundError, UnsupportedError
 from fsession.resolve import find_function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
@@ -39,8 +38,7 @@ __all__ = [
 PROGRAM_PREFIX = "prog:"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A function to attach to. `slots` is how many words its arguments take.
 
     `btf_id` is an id in the BTF of vmlinux, of `module`, or of `program`; `types` is that BTF.
@@ -49,9 +47,14 @@ class Target:
     name: str
     btf_id: TypeId
     slots: int
-    types: Types = field(repr=False, compare=False)
+    types: Types
     module: str = ""
     program: Program | None = None
+
+    @property
+    def function(self) -> str:
+        """The function's own name, without that of a module."""
+        return self.name.rpartition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +83,21 @@ def is_pattern(name: str) -> bool:
     return not name.startswith(PROGRAM_PREFIX) and any(sign in name for sign in "*?[")
 
 
-def find_targets(host: Host, names: Sequence[str]) -> Found:
+def find_targets(host: Host, names: Sequence[str], *, exit_side: bool = True) -> Found:
     """The functions that `names` stand for, each once, in the order of the names.
 
     A name in full that can't be attached to raises `AttachError`; one that a pattern gives is left
-    out, with its reason. A pattern that gives nothing to attach to raises as well.
+    out, with its reason. A pattern that gives nothing to attach to raises as well. `exit_side`:
+    they are to be traced at their exit, too.
     """
     targets: dict[tuple[str, str], Target] = {}
     refused: list[Refused] = []
-    traceable: Counter[tuple[str, str]] | None = None
     for name in names:
         if not is_pattern(name):
-            target = _named(host, name)
+            target = _named(host, name, exit_side)
             targets.setdefault((target.module, target.name), target)
             continue
-        if traceable is None:
-            traceable = Counter(host.traceable())
-        found = _match(host, name, traceable)
+        found = _match(host, name, exit_side)
         if not found.targets:
             raise _nothing(name, found)
         targets |= {(item.module, item.name): item for item in found.targets}
@@ -104,9 +105,9 @@ def find_targets(host: Host, names: Sequence[str]) -> Found:
     return Found(tuple(targets.values()), tuple(refused))
 
 
-def _named(host: Host, name: str) -> Target:
+def _named(host: Host, name: str, exit_side: bool) -> Target:
     if not name.startswith(PROGRAM_PREFIX):
-        return function_target(host, name)
+        return function_target(host, name, exit_side=exit_side)
     place, function = _program_place(name)
     return program_target(host, host.open_program(place), function)
 
@@ -123,40 +124,37 @@ def _program_place(name: str) -> tuple[str, str]:
     return place, ""
 
 
-def _match(host: Host, pattern: str, traceable: Counter[tuple[str, str]]) -> Found:
+def _match(host: Host, pattern: str, exit_side: bool) -> Found:
     """Functions of vmlinux, or with ``module:`` of that module, whose names match."""
     module, _, glob = pattern.rpartition(":")
     types = host.types(module)
-    matches = re.compile(translate(glob)).match
-    pairs = [(name, type_id) for name, type_id in types.functions() if matches(name)]
-    return _sort_out(types, module, pairs, traceable)
-
-
-def _sort_out(
-    types: Types,
-    module: str,
-    pairs: Iterable[tuple[str, TypeId]],
-    traceable: Counter[tuple[str, str]],
-) -> Found:
+    pairs = list(types.functions(glob))
+    places = Counter(name for name, place in host.traceable(glob) if place == module)
+    names = Counter(map(itemgetter(0), pairs))
+    avoid = frozenset() if module else unsafe(names)
+    slots_of = Models(types).slots
+    prefix = f"{module}:" if module else ""
     targets: list[Target] = []
     refused: list[Refused] = []
-    pairs = list(pairs)
-    names = Counter(name for name, _ in pairs)
-    models = Models(types)
-    prefix = f"{module}:" if module else ""
     for name, type_id in pairs:
-        places = traceable[name, module]
-        reason = refused_by_name(name, named=False)
-        if reason is None and not places:
-            reason = Reason.NOT_TRACEABLE
-        if reason is None and (places > 1 or names[name] > 1):
-            reason = Reason.AMBIGUOUS
-        model = models.of(type_id) if reason is None else ""
-        if isinstance(model, str):
-            refused.append(Refused(prefix + name, reason or Reason.PROTOTYPE, model))
+        if places[name] == names[name] == 1 and name not in avoid:
+            reason = refused_by_name(name, exit_side=exit_side)
+            slots = "" if reason else slots_of(type_id)
         else:
-            targets.append(Target(prefix + name, type_id, model.slots, types, module))
+            reason = refused_by_name(name, exit_side=exit_side)
+            reason, slots = reason or _why_not(places[name], names[name]), ""
+        if isinstance(slots, int):
+            targets.append(Target(prefix + name, type_id, slots, types, module))
+        else:
+            refused.append(Refused(prefix + name, reason or Reason.PROTOTYPE, slots))
     return Found(tuple(targets), tuple(refused))
+
+
+def _why_not(places: int, types: int) -> Reason:
+    """Of a name with so many places to trace and types; one of each: the name is to be avoided."""
+    if not places:
+        return Reason.NOT_TRACEABLE
+    return Reason.UNSAFE if places == types == 1 else Reason.AMBIGUOUS
 
 
 def _nothing(pattern: str, found: Found) -> AttachError:
@@ -171,7 +169,7 @@ def _with_hint(error: AttachError) -> AttachError:
     return error
 
 
-def function_target(host: Host, name: str) -> Target:
+def function_target(host: Host, name: str, *, exit_side: bool = True) -> Target:
     """The kernel function ``name`` or ``module:name``. Raises `AttachError` with the reason."""
     try:
         found = find_function(host, name)
@@ -182,7 +180,7 @@ def function_target(host: Host, name: str) -> Target:
         raise AttachError(name, Reason.NO_BTF).hint(
             f"fsession list '*{function}*' shows names like it"
         )
-    reason = refused_by_name(function, named=True)
+    reason = refused_by_name(function, exit_side=exit_side)
     if reason is not None:
         raise AttachError(name, reason)
     module, btf_id = found
