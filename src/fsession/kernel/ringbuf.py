@@ -40,6 +40,7 @@ __all__ = ["HEADER_BYTES", "KernelRingReader", "RingCore"]
 HEADER_BYTES = 8
 _BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
 _HEADER = struct.Struct("<I")
+_ALIKE = 8  # so many equal headers in a row make more of them likely
 _MOST_AT_ONCE = 256  # records whose headers are read before their data
 
 
@@ -128,21 +129,27 @@ class RingCore:
 
 def _complete_bytes(ring: memoryview) -> int:
     """Bytes up to the first record that is still being written: a walk from header to header."""
-    at, end = 0, len(ring)
+    at, end, last, alike = 0, len(ring), 0, 0
+    unpack = _HEADER.unpack_from
     while at < end:
-        header = _HEADER.unpack_from(ring, at)[0]
+        header = unpack(ring, at)[0]
         if header & _BUSY:
             return at
         step = HEADER_BYTES + (header & _LENGTH) + (-header & 7)
-        at += step * _run(ring, at, step)
+        alike = alike + 1 if header == last else 0
+        last = header
+        if alike < _ALIKE:
+            at += step
+        else:
+            at += step * _run(ring, at, step)
+            alike = 0
     return min(at, end)
 
 
 def _run(ring: memoryview, at: int, step: int) -> int:
     """How many records from `at` on have the very same header: the usual case, taken in strides.
 
-    Strides grow as long as all in them are alike, so that records of mixed sizes cost no more
-    than a walk.
+    Strides grow as long as all in them are alike.
     """
     header, run, stride = bytes(ring[at : at + 4]), 1, 1
     most = (len(ring) - at) // step
