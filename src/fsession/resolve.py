@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from fsession.btf.core import POISON
+from fsession.btf.core_patch import POISON
 from fsession.btf.types import Func, Var
 from fsession.errors import InternalError, NotFoundError, UnsupportedError
 from fsession.host import Fd, LoadRequest
@@ -19,9 +19,10 @@ from fsession.isa.opcode import Pseudo
 from fsession.spec import CoreRelo, KfuncCall, KsymRef, MapRef, MapValueRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from fsession.btf.catalog import Types
+    from fsession.btf.core import Relocator
     from fsession.btf.types import TypeId
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec, Reloc
@@ -92,6 +93,7 @@ class _Linker:
         self._module_fds: dict[str, Fd] = {}
         self._longer: dict[int, tuple[Insn, ...]] = {}
         self.poison: list[tuple[InsnOff, str]] = []
+        self._relocator: Relocator | None = None
 
     def program(self) -> tuple[Insn, ...]:
         """The instructions; where one was replaced by several, those."""
@@ -172,14 +174,18 @@ class _Linker:
         return None
 
     def _core(self, reloc: CoreRelo, index: int) -> None:
-        from fsession.btf.core import apply, relocate
+        from fsession.btf.core import Relocator, apply, is_poison
 
         if self._spec.types is None:
             raise InternalError(f"'{self._spec.name}' has CO-RE relocations and no BTF")
-        result = relocate(self._spec.types, reloc, self._core_targets())
-        if result.target is None:
+        if self._relocator is None:
+            self._relocator = Relocator(self._spec.types, self._core_targets())
+        result = self._relocator.relocate(reloc)
+        fitted = self._longer[index] = apply(self.insns[index], result)
+        if is_poison(fitted):
             self.poison.append((reloc.at, f"the kernel has no {result.question}"))
-        self._longer[index] = apply(self.insns[index], result)
 
-    def _core_targets(self) -> list[Types]:
-        return [self._host.types(module) for module in ("", *self._host.modules())]
+    def _core_targets(self) -> Iterator[Types]:
+        """vmlinux, then modules, whose BTF is read only if vmlinux lacks a type."""
+        yield self._host.types("")
+        yield from map(self._host.types, self._host.modules())

@@ -82,6 +82,7 @@ class Types:
         self._strings: dict[int, str] = {}
         self._searches = 0
         self._index: dict[int, list[TypeId]] | None = None
+        self._flavored: list[str] | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes, base: Types | None = None, name: str = "") -> Types:
@@ -172,14 +173,10 @@ class Types:
 
     def flavors(self, name: str) -> list[str]:
         """Strings, own and the base's, that are `name` with a flavor: ``name___old``."""
+        if self._flavored is None:
+            self._flavored = self._find_flavored()
         found = self.base.flavors(name) if self.base else []
-        needle = b"\0" + name.encode("utf-8", "surrogateescape") + b"___"
-        start, end = self._sections.strings, self._sections.strings_end
-        at = self.data.find(needle, start, end)
-        while at >= 0:
-            found.append(self.string(at + 1 - start + self._first_string))
-            at = self.data.find(needle, at + 1, end)
-        return found
+        return found + [text for text in self._flavored if text.startswith(name + "___")]
 
     def id_of(self, name: str, *kinds: type[Type]) -> TypeId:
         """As `find`, but raises `NotFoundError` with names like it."""
@@ -402,6 +399,17 @@ class Types:
             if offset:
                 index.setdefault(offset, []).append(TypeId(id))
         return index
+
+    def _find_flavored(self) -> list[str]:
+        """Own strings with ``___`` in them; a kernel has about thirty."""
+        blob = self.string_section
+        texts = set()
+        at = blob.find(b"___")
+        while at >= 0:
+            start, end = blob.rfind(b"\0", 0, at) + 1, blob.index(b"\0", at)
+            texts.add(blob[start : min(end, start + MAX_NAME_BYTES)])
+            at = blob.find(b"___", end)
+        return sorted(text.decode("utf-8", "surrogateescape") for text in texts)
 
     def _near(self, name: str, kinds: tuple[type[Type], ...]) -> tuple[str, ...]:
         """Up to three names like `name`: among those that start alike, the most similar ones."""

@@ -1,18 +1,19 @@
-"""Whether a type of an object and one of the kernel are the same for CO-RE.
+"""When two types of different BTF objects count as the same for CO-RE.
 
-Three degrees. `fields_fit`: a field can be read as the object expects; structs fit each other, and
-integers whatever their size. `types_fit`: the same kind all the way down through pointers, arrays
-and prototypes; names below the first are not looked at. `types_match`: all that the object's type
-has is there in the kernel's, members and enumerators by name, integers of the same size and sign.
+Three questions, from the laxest to the strictest: may one field stand for another
+(`fields_compatible`), is it the same type by name and kind (`types_compatible`), does the whole
+definition agree (`types_match`). Names are compared without the flavor: of ``task_struct___old``
+only ``task_struct`` counts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
+from fsession.btf.catalog import MAX_DEPTH
 from fsession.btf.types import (
     Array,
-    Const,
     Enum,
     Enum64,
     Float,
@@ -20,169 +21,183 @@ from fsession.btf.types import (
     Fwd,
     Int,
     Ptr,
-    Restrict,
     Struct,
-    TypeTag,
+    Type,
+    TypeId,
     Union,
     Void,
-    Volatile,
 )
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fsession.btf.catalog import Types
-    from fsession.btf.types import Type, TypeId
 
-__all__ = ["essential_name", "fields_fit", "types_fit", "types_match"]
+__all__ = ["Pair", "essential", "fields_compatible", "same_kind", "types_compatible", "types_match"]
 
-_FLAVOUR = "___"
-_DEPTH = 32
-_QUALIFIERS = (Const, Volatile, Restrict, TypeTag)
-
-
-def essential_name(name: str) -> str:
-    """The name without its flavour: ``sk_buff`` of ``sk_buff___v2``."""
-    base, separator, _ = name.partition(_FLAVOUR)
-    return base if separator and base else name
+_FLAVOR = re.compile(r"(.*[^_])___[^_]", re.DOTALL)
+_NAMED = (Fwd, Enum, Enum64)
+_WITHOUT_LAYOUT = (Void, Struct, Union, Enum, Enum64, Fwd)
 
 
-def fields_fit(local: Types, one: TypeId, types: Types, other: TypeId) -> bool:
-    """Whether field `other` of the kernel can be read as the object's `one`."""
-    for _ in range(_DEPTH):
-        left, right = local[local.strip(one)], types[types.strip(other)]
-        if isinstance(left, Array) and isinstance(right, Array):
-            one, other = left.type, right.type
-            continue
-        if isinstance(left, Struct | Union):
-            return isinstance(right, Struct | Union)
-        if isinstance(left, Enum | Enum64) and isinstance(right, Enum | Enum64):
-            return _names_fit(left.name, right.name)
-        if isinstance(left, Fwd) and isinstance(right, Fwd):
-            return _names_fit(left.name, right.name)
-        return type(left) is type(right) and isinstance(left, Ptr | Int | Float)
-    raise BadInputError("CO-RE: arrays nested too deeply")
+class Pair(NamedTuple):
+    """A type of a program's BTF and one of the kernel's that may stand for it."""
+
+    local: Types
+    local_id: TypeId
+    target: Types
+    target_id: TypeId
+
+    def at(self, local_id: TypeId, target_id: TypeId) -> Pair:
+        return self._replace(local_id=local_id, target_id=target_id)
+
+    def stripped(self) -> tuple[Type, Type]:
+        """Both types without qualifiers and typedefs."""
+        local, target = self.local, self.target
+        return local[local.strip(self.local_id)], target[target.strip(self.target_id)]
 
 
-def _names_fit(one: str, other: str) -> bool:
-    """Of enums and forward declarations: alike, or one of them has none."""
-    return not one or not other or essential_name(one) == essential_name(other)
+def essential(name: str) -> str:
+    """A name without its flavor, which three underscores set off, no more and no less.
+
+    >>> essential("task_struct___v514")
+    'task_struct'
+    """
+    found = _FLAVOR.match(name)
+    return found[1] if found else name
 
 
-def types_fit(local: Types, one: TypeId, types: Types, other: TypeId, depth: int = _DEPTH) -> bool:
-    """Whether the kernel's `other` is the same kind of type as the object's `one`."""
-    if not depth:
-        raise BadInputError("CO-RE: types nested too deeply")
-    left, right = local[local.strip(one)], types[types.strip(other)]
-    if isinstance(left, Enum | Enum64) and isinstance(right, Enum | Enum64):
-        return True
-    if type(left) is not type(right):
-        return False
-    match left:
-        case Void() | Struct() | Union() | Fwd() | Int():
+def same_kind(local: Type | type, target: Type | type) -> bool:
+    """Enums of both widths are one kind to CO-RE, otherwise kinds must be equal."""
+    a = local if isinstance(local, type) else type(local)
+    b = target if isinstance(target, type) else type(target)
+    return a is b or {a, b} == {Enum, Enum64}
+
+
+def fields_compatible(pair: Pair) -> bool:
+    """Whether a member may stand for another one of the same name.
+
+    Any struct or union for any other, any integer for any other, any pointer for any other;
+    enums by name; arrays by their elements.
+    """
+    for _ in range(MAX_DEPTH):
+        local, target = pair.stripped()
+        if isinstance(local, Struct | Union) and isinstance(target, Struct | Union):
             return True
-        case Ptr() | Array():
-            assert isinstance(right, Ptr | Array)
-            return types_fit(local, left.type, types, right.type, depth - 1)
-        case FuncProto():
-            assert isinstance(right, FuncProto)
-            return _protos(types_fit, local, left, types, right, depth)
-        case _:
+        if not same_kind(local, target):
             return False
+        if isinstance(local, _NAMED):
+            return _names_equal_or_absent(local, target)
+        if isinstance(local, Int):
+            return _whole_bytes(local, target)
+        if not (isinstance(local, Array) and isinstance(target, Array)):
+            return isinstance(local, Ptr | Float)
+        pair = pair.at(local.type, target.type)
+    raise _too_deep(pair)
 
 
-def types_match(
-    local: Types,
-    one: TypeId,
-    types: Types,
-    other: TypeId,
-    depth: int = _DEPTH,
-    *,
-    behind_pointer: bool = False,
-) -> bool:
-    """Whether all of the object's `one` is in the kernel's `other`.
+def types_compatible(pair: Pair, depth: int = MAX_DEPTH) -> bool:
+    """Whether types whose names agree are the same kind of thing, down to what pointers lead to."""
+    if not depth:
+        raise _too_deep(pair)
+    local, target = pair.stripped()
+    if not same_kind(local, target):
+        return False
+    if isinstance(local, Int):
+        return _whole_bytes(local, target)
+    return isinstance(local, _WITHOUT_LAYOUT) or _parts_agree(
+        pair, local, target, lambda inner: types_compatible(inner, depth - 1)
+    )
 
-    Behind a pointer, structs are compared by name only.
+
+def types_match(pair: Pair, *, behind_pointer: bool = False, depth: int = MAX_DEPTH) -> bool:
+    """Whether the program's definition is part of the kernel's: same names, members, signs, sizes.
+
+    Behind a pointer only the name and kind of a struct or union count, and a forward declaration
+    stands for it.
     """
     if not depth:
-        raise BadInputError("CO-RE: types nested too deeply")
-    left, right = local[_unqualified(local, one)], types[_unqualified(types, other)]
-    if essential_name(getattr(left, "name", "")) != essential_name(getattr(right, "name", "")):
+        raise _too_deep(pair)
+    local, target = pair.stripped()
+    if essential(_name(local)) != essential(_name(target)):
         return False
-    left, right = local[local.strip(one)], types[types.strip(other)]
-    if behind_pointer and isinstance(left, Fwd | Struct | Union):
-        return _same_composite(left, right)
-    if isinstance(left, Enum | Enum64) and isinstance(right, Enum | Enum64):
-        return behind_pointer or _enumerators_match(left, right)
-    if type(left) is not type(right):
+    if behind_pointer and isinstance(local, Fwd | Struct | Union):
+        return _tag(local) == _tag(target)
+    if not same_kind(local, target):
         return False
-    match left, right:
-        case (Struct(), Struct()):
-            return _members_match(local, left, types, right, depth)
-        case (Union(), Union()):
-            return _members_match(local, left, types, right, depth)
-        case Int(), Int():
-            return left.size == right.size and left.is_signed == right.is_signed
-        case Ptr(), Ptr():
-            return types_match(local, left.type, types, right.type, depth - 1, behind_pointer=True)
-        case Array(), Array():
-            same = left.nelems == right.nelems
-            return same and types_match(local, left.type, types, right.type, depth - 1)
-        case FuncProto(), FuncProto():
-            return _protos(types_match, local, left, types, right, depth)
-        case (Void(), Void()) | (Float(), Float()) | (Fwd(), Fwd()):
-            return True
-        case _:
-            return False
-
-
-def _same_composite(left: Fwd | Struct | Union, right: Type) -> bool:
-    """A struct for a struct, declared or defined; a union for a union."""
-    if not isinstance(right, Fwd | Struct | Union):
+    if isinstance(local, Struct | Union) and isinstance(target, Struct | Union):
+        return _members_match(pair, local, target, depth)
+    if isinstance(local, Array) and isinstance(target, Array) and local.nelems != target.nelems:
         return False
-    return _is_union(left) == _is_union(right)
+    behind = behind_pointer or isinstance(local, Ptr)
+    return _leaf_matches(local, target) or _parts_agree(
+        pair,
+        local,
+        target,
+        lambda inner: types_match(inner, behind_pointer=behind, depth=depth - 1),
+    )
 
 
-def _is_union(kind: Fwd | Struct | Union) -> bool:
-    return isinstance(kind, Union) or (isinstance(kind, Fwd) and kind.is_union)
-
-
-def _members_match(
-    local: Types, left: Struct | Union, types: Types, right: Struct | Union, depth: int
-) -> bool:
-    """Every member of the object's struct is in the kernel's, by name."""
-    by_name = {essential_name(member.name): member for member in right.members if member.name}
-    anonymous = [member for member in right.members if not member.name]
-    for member in left.members:
-        found = [by_name[member.name]] if member.name in by_name else []
-        others = found if member.name else anonymous
-        if not any(
-            types_match(local, member.type, types, other.type, depth - 1) for other in others
-        ):
-            return False
-    return True
-
-
-def _enumerators_match(left: Enum | Enum64, right: Enum | Enum64) -> bool:
-    names = {essential_name(item.name) for item in right.values}
-    return all(essential_name(item.name) in names for item in left.values)
-
-
-def _protos(
-    compare: object, local: Types, left: FuncProto, types: Types, right: FuncProto, depth: int
-) -> bool:
-    assert callable(compare)
-    if len(left.params) != len(right.params):
+def _parts_agree(pair: Pair, local: Type, target: Type, agree: Callable[[Pair], bool]) -> bool:
+    """Ask `agree` for what a pointer, array or prototype is made of; False for other kinds."""
+    if isinstance(local, Ptr | Array) and isinstance(target, Ptr | Array):
+        return agree(pair.at(local.type, target.type))
+    if not (isinstance(local, FuncProto) and isinstance(target, FuncProto)):
         return False
-    pairs = [(left.type, right.type)]
-    pairs += [(a.type, b.type) for a, b in zip(left.params, right.params, strict=True)]
-    return all(compare(local, one, types, other, depth - 1) for one, other in pairs)
+    if len(local.params) != len(target.params):
+        return False
+    both = zip(local.params, target.params, strict=True)
+    params = all(agree(pair.at(mine.type, theirs.type)) for mine, theirs in both)
+    return params and agree(pair.at(local.type, target.type))
 
 
-def _unqualified(types: Types, type_id: TypeId) -> TypeId:
-    """Without const, volatile, restrict and type tags; a typedef keeps its name."""
-    for _ in range(_DEPTH):
-        kind = types[type_id]
-        if not isinstance(kind, _QUALIFIERS):
-            return type_id
-        type_id = kind.type
-    raise BadInputError("CO-RE: qualifiers nested too deeply")
+def _leaf_matches(local: Type, target: Type) -> bool:
+    """For kinds without parts: whether the definitions agree."""
+    if isinstance(local, Int) and isinstance(target, Int):
+        return local.size == target.size and local.is_signed == target.is_signed
+    if isinstance(local, Enum | Enum64) and isinstance(target, Enum | Enum64):
+        theirs = {essential(value.name) for value in target.values}
+        return all(essential(value.name) in theirs for value in local.values)
+    if isinstance(local, Fwd) and isinstance(target, Fwd):
+        return local.is_union == target.is_union
+    return isinstance(local, Void)
+
+
+def _members_match(pair: Pair, local: Struct | Union, target: Struct | Union, depth: int) -> bool:
+    """Each member of the program's struct has one in the kernel's with its name and type."""
+    theirs: dict[str, list[TypeId]] = {}
+    for member in target.members:
+        theirs.setdefault(essential(member.name), []).append(member.type)
+    return all(
+        any(
+            types_match(pair.at(member.type, id), depth=depth - 1)
+            for id in theirs.get(essential(member.name), ())
+        )
+        for member in local.members
+    )
+
+
+def _tag(type: Type) -> str:
+    """``struct`` or ``union``, of definitions and forward declarations alike; "" for others."""
+    if isinstance(type, Fwd):
+        return "union" if type.is_union else "struct"
+    return {Struct: "struct", Union: "union"}.get(type.__class__, "")
+
+
+def _name(type: Type) -> str:
+    return getattr(type, "name", "")
+
+
+def _names_equal_or_absent(local: Type, target: Type) -> bool:
+    mine, theirs = essential(_name(local)), essential(_name(target))
+    return not mine or not theirs or mine == theirs
+
+
+def _whole_bytes(local: Type, target: Type) -> bool:
+    """False for the bit-field integers that old compilers made types of."""
+    return not getattr(local, "bit_offset", 0) and not getattr(target, "bit_offset", 0)
+
+
+def _too_deep(pair: Pair) -> BadInputError:
+    return BadInputError(f"BTF type {pair.local_id}: more than {MAX_DEPTH} types in each other")

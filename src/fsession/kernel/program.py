@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsession.btf.core import POISON
+from fsession.btf.core_patch import POISON
 from fsession.errors import KernelError, VerifierError
 from fsession.host import Fd, ProgramInfo, TestResult
 from fsession.isa.insn import encode, slot_count
