@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -20,10 +21,13 @@ _DEBIAN_VERSION = re.compile(r"Debian (\d+)\.(\d+)\.(\d+)")
 def tracefs() -> Path:
     """Where tracefs is mounted."""
     for folder in _TRACEFS:
-        if (folder / "trace_pipe").exists():
-            return folder
+        try:
+            if (folder / "trace_pipe").exists():
+                return folder
+        except PermissionError:
+            continue
     raise UnsupportedError("reading tracefs (not mounted, or not for this user)").hint(
-        "as root: mount -t tracefs tracefs /sys/kernel/tracing"
+        "run as root; if it is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
     )
 
 
@@ -32,8 +36,10 @@ def traceable(glob: str = "*") -> list[tuple[str, str]]:
     path = tracefs() / "available_filter_functions"
     try:
         text = path.read_text()
-    except PermissionError:
-        raise UnsupportedError(f"reading {path}").hint("run as root") from None
+    except PermissionError as error:
+        by_kernel = error.errno == errno.EPERM  # not EACCES: the mode of the file lets us
+        hint = "this kernel refuses it to everybody (lockdown?)" if by_kernel else "run as root"
+        raise UnsupportedError(f"reading {path}").hint(hint) from None
     # "name" or "name [module]"
     return re.findall(rf"^({glob_regex(glob)})(?: \[(\w+)\])?$", text, re.MULTILINE)
 

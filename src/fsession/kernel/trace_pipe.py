@@ -1,6 +1,10 @@
 """Lines of ``bpf_printk``: tracefs's trace_pipe.
 
-There is one pipe for the whole machine: a line that one reader takes no other one sees.
+There is one pipe for the whole machine: a line that one reader takes no other one sees. A line of
+it has task, CPU, flags and time before the event, and the message may go on in lines of its own::
+
+               ping-1432    [001] ...2.  6442.927779: bpf_trace_printk: hello
+    CPU:1 [LOST 12 EVENTS]
 """
 
 from __future__ import annotations
@@ -16,16 +20,34 @@ from fsession.kernel.symbols import tracefs
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["PrintkPipe", "printed"]
+__all__ = ["Messages", "PrintkPipe"]
 
 _READ_BYTES = 1 << 16
-_LINE = re.compile(r": bpf_trace_printk: (.*)$")
+_EVENT = re.compile(r"^ *.+-\d+ .*\[\d+\] +\S+ +\d+\.\d+: (\w+): ?(.*)$")
+_LOST = re.compile(r"^CPU:\d+ \[LOST (\d+) EVENTS\]$")
 
 
-def printed(line: str) -> str | None:
-    """What a program printed, from a line of trace_pipe; None for a line of something else."""
-    found = _LINE.search(line)
-    return found[1] if found else None
+class Messages:
+    """What programs printed, from the lines of trace_pipe. Pure; `lost` counts what was not seen.
+
+    A line that is no event belongs to the message before it; an empty one to a message that ended
+    in a newline of its own.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._ours = False
+
+    def of(self, line: str) -> str | None:
+        """The text of a line; None for one of another event, or one that says what was lost."""
+        if lost := _LOST.match(line):
+            self.lost += int(lost[1])
+            self._ours = False
+            return None
+        if event := _EVENT.match(line):
+            self._ours = event[1] == "bpf_trace_printk"
+            return event[2] if self._ours else None
+        return line if self._ours and line else None
 
 
 class PrintkPipe:
@@ -44,13 +66,21 @@ class PrintkPipe:
                 "only one reader at a time: is another one open?"
             ) from error
         self._rest = b""
+        self._messages = Messages()
+
+    @property
+    def lost(self) -> int:
+        """Events of all kinds that the kernel dropped because nobody read them in time."""
+        return self._messages.lost
 
     def fileno(self) -> int:
         return self._fd
 
     def read(self, timeout_s: float | None = None) -> list[str]:
         """What programs have printed, waiting at most `timeout_s` for the first line."""
-        if not select.select([self._fd], [], [], timeout_s)[0]:
+        waiter = select.poll()
+        waiter.register(self._fd, select.POLLIN)
+        if not waiter.poll(None if timeout_s is None else timeout_s * 1000):
             return []
         lines: list[str] = []
         while True:
@@ -62,7 +92,8 @@ class PrintkPipe:
             lines += [line.decode(errors="replace") for line in whole]
             if not data:
                 break
-        return [text for line in lines if (text := printed(line)) is not None]
+        texts = map(self._messages.of, lines)
+        return [text for text in texts if text is not None]
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
