@@ -39,6 +39,7 @@ FUNCTIONS = {
     "give": ("long", [("p", "struct pair"), ("once", "bool")]),
     "drop": ("enum drop_reason", [("flags", "enum sk_flags"), ("fill", "char **")]),
     "rename": ("int", [("from", "const char *"), ("to", "const char *")]),
+    "write": ("long", [("buf", "const char *"), ("count", "unsigned long")]),
     "set_owner": ("int", [("uid", "kuid_t"), ("done", "void (*)(void)")]),
     "crowd": ("int", [(f"a{i}", "long") for i in range(12)]),
     "too_many": ("int", [(f"a{i}", "struct pair") for i in range(7)]),

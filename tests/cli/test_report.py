@@ -97,11 +97,19 @@ ERRORS = [
 @pytest.mark.parametrize(
     ("error", "status", "lines"), [row[1:] for row in ERRORS], ids=[r[0] for r in ERRORS]
 )
-def test_error(error, status, lines):
+def test_error(error, status, lines, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     out = io.StringIO()
     report(error, to=out)
     assert out.getvalue().splitlines() == lines
     assert exit_status(error) == status
+
+
+def test_root_is_not_told_to_be_root(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    out = io.StringIO()
+    report(KernelError("load", errno.EPERM), to=out)
+    assert "root may not either" in out.getvalue()
 
 
 def test_three_lines_at_most():

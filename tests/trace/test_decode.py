@@ -81,6 +81,23 @@ def test_string(functions, room, string, value):
     assert call.args == {"name": value, "flags": 2, "mode": 3}
 
 
+LENGTHS = [
+    ("shorter", 2, (30, b"ab\nrubbish behind the buffer!!\0"), "ab"),
+    ("none", 0, (9, b"rubbish!\0"), ""),
+    ("longer than the text", 50, (4, b"abc\0"), "abc"),
+    ("cut", 1000, (TEXT_BYTES, b"x" * TEXT_BYTES), "x" * (TEXT_BYTES - 1) + "…"),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "string", "value"), [row[1:] for row in LENGTHS], ids=[row[0] for row in LENGTHS]
+)
+def test_a_text_with_its_length(kernel, count, string, value):
+    functions = [Function.of(kernel.signature("write"))]
+    call = Decoder(functions, 0).decode(record([1, count], [string], room=Layout(2)))
+    assert call.args == {"buf": value, "count": count}
+
+
 def test_a_null_string(functions):
     call = Decoder(functions, 0).decode(record([0, 2, 3], [(-14,)], index=1))
     assert call.args["name"] is None

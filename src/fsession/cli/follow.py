@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fsession.cli.interrupts import Interrupts
 
@@ -25,23 +25,28 @@ class Source(Protocol):
 def follow(
     source: Source,
     read: Callable[[], bool],
+    out: TextIO,
     workload: Workload | None = None,
     timeout_s: float | None = None,
 ) -> None:
     """Start the workload and call `read` whenever `source` has something.
 
     Ends when `read` answers False, the workload has ended, the time is over, or a signal came.
+    Raises `BrokenPipeError` when nobody reads what goes to `out`, even if nothing is written.
     """
     with Interrupts() as interrupts:
         poll = select.poll()
         for item in (source, interrupts, *([workload] if workload else [])):
             poll.register(item.fileno(), select.POLLIN)
+        poll.register(out.fileno(), 0)  # tells only that the other end is closed
         if workload:
             workload.start()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while read() and not interrupts.came:
             left_ms = _left_ms(deadline)
             ready = {fd for fd, _ in poll.poll(left_ms)}
+            if out.fileno() in ready:
+                raise BrokenPipeError
             if not ready or (workload and workload.fileno() in ready):
                 break
 

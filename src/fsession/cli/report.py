@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 _NO_PRIVILEGE = "run it as root (CAP_BPF and CAP_PERFMON), or in a guest: fsession vm -- fsession …"
+_NOT_EVEN_ROOT = (
+    "root may not either (lockdown? a container?); try a guest: fsession vm -- fsession …"
+)
 
 
 def exit_status(error: BaseException) -> int:
@@ -79,7 +83,7 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, click.UsageError) and error.ctx:
         return f"  {error.ctx.command_path} --help lists what there is"
     if _is_privilege(error):
-        return f"  {_NO_PRIVILEGE}"
+        return f"  {_NO_PRIVILEGE if os.geteuid() else _NOT_EVEN_ROOT}"
     if isinstance(error, VerifierError):
         return "  -v shows the whole log of the verifier"
     if isinstance(error, UnsupportedError):

@@ -92,13 +92,15 @@ def trace(
         tracer = stack.enter_context(tracer)
         if verbose:
             _tell(tracer.selection)
-        _run(tracer, sink, process, timeout_s)
+        _run(tracer, sink, out, process, timeout_s)
         status = workload_status(process)
         _finish(tracer.summary, sink, quiet=quiet, elsewhere=path is not None)
         return status
 
 
-def _run(tracer: Tracer, sink: Sink, process: Workload | None, timeout_s: float | None) -> None:
+def _run(
+    tracer: Tracer, sink: Sink, out: TextIO, process: Workload | None, timeout_s: float | None
+) -> None:
     def read() -> bool:
         calls = tracer.read(0)
         if calls:
@@ -106,7 +108,7 @@ def _run(tracer: Tracer, sink: Sink, process: Workload | None, timeout_s: float 
         return not tracer.is_done
 
     sink.begin()
-    follow(tracer, read, process, timeout_s)
+    follow(tracer, read, out, process, timeout_s)
     tracer.detach()
     read()
 

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     _Unpack = Callable[[bytes | memoryview, int], tuple[int, ...]]
+    _StringAt = tuple[int, int]  # offset in the record, slot of its length or -1
+    _Known = tuple[Function, _Unpack, tuple[_StringAt, ...]]
 
 __all__ = ["Decoder", "Functions"]
 
 _U32 = 0xFFFF_FFFF
+_S32_MAX = 0x7FFF_FFFF  # of a length: the upper half of an int's word is rubbish
 
 
 class Functions(Protocol):
@@ -43,7 +46,7 @@ class Decoder:
     def __init__(self, functions: Functions, wall_offset_ns: int) -> None:
         self._functions = functions
         self._wall_offset_ns = wall_offset_ns
-        self._known: dict[int, tuple[Function, _Unpack, tuple[int, ...]]] = {}
+        self._known: dict[int, _Known] = {}
         self._comms: dict[bytes, str] = {}
 
     def decode(self, record: bytes | memoryview) -> Call:
@@ -52,7 +55,7 @@ class Decoder:
             start, end, pid_tgid, cpu, index, comm, result = HEADER.unpack_from(record)
             function, unpack, strings_at = self._known.get(index) or self._learn(index)
             words = unpack(record, HEADER_BYTES)
-            strings = tuple([_string(record, at) for at in strings_at]) if strings_at else ()
+            strings = tuple([_string(record, at, words) for at in strings_at]) if strings_at else ()
         except (struct.error, IndexError) as error:
             raise BadInputError(
                 f"a record of {len(record)} bytes makes no sense: {error}"
@@ -71,11 +74,14 @@ class Decoder:
             strings,
         )
 
-    def _learn(self, index: int) -> tuple[Function, _Unpack, tuple[int, ...]]:
+    def _learn(self, index: int) -> _Known:
         """How records of a function are read, kept from its first record on."""
         function = self._functions[index]
         layout, first = function.signature.layout, function.layout.strings_at
-        strings_at = tuple(first + STRING_BYTES * place for place in range(layout.strings))
+        strings_at = tuple(
+            (first + STRING_BYTES * place, param.length_slot)
+            for place, param in enumerate(function.signature.strings)
+        )
         known = (function, struct.Struct(f"<{layout.slots}Q").unpack_from, strings_at)
         self._known[index] = known
         return known
@@ -89,11 +95,13 @@ class Decoder:
         return name
 
 
-def _string(record: bytes | memoryview, at: int) -> str | Unreadable:
-    (length,) = STRING_LENGTH.unpack_from(record, at)
+def _string(record: bytes | memoryview, at: _StringAt, words: tuple[int, ...]) -> str | Unreadable:
+    (length,) = STRING_LENGTH.unpack_from(record, at[0])
     if length < 0:
         return LOST if length == NOT_SAVED else FAULT
-    start = at + STRING_LENGTH.size
-    raw = bytes(record[start : start + min(max(length - 1, 0), TEXT_BYTES - 1)])
-    string = raw.decode("utf-8", "backslashreplace")
-    return string + "…" if length >= TEXT_BYTES else string
+    most = min(max(length - 1, 0), TEXT_BYTES - 1)
+    if at[1] >= 0:
+        most = min(most, words[at[1]] & _S32_MAX)
+    start = at[0] + STRING_LENGTH.size
+    string = bytes(record[start : start + most]).decode("utf-8", "backslashreplace")
+    return string + "…" if length >= TEXT_BYTES and most == TEXT_BYTES - 1 else string

@@ -5,6 +5,7 @@ Made from BTF once for each traced function; generated programs and decoder both
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
 
 __all__ = ["Failure", "Parameter", "Shape", "Shapes", "Signature", "signature"]
+
+
+_LENGTH_NAME = re.compile(r".*(len|length|count|size|bytes|cnt)|n")
 
 
 class Failure:
@@ -105,7 +109,9 @@ class Parameter:
     """A parameter in `slots` words from word `slot` on.
 
     `direct`: the verifier lets a program load the word from its context; others are read with
-    ``bpf_get_func_arg``. `string`: a ``const char *`` whose text is recorded too.
+    ``bpf_get_func_arg``. `string`: a ``const char *`` whose text is recorded too. `length_slot`:
+    the word that says how long it is, if the next parameter does (``const char *buf, size_t
+    count``): such a text has no NUL at its end; else -1.
     """
 
     name: str
@@ -114,6 +120,7 @@ class Parameter:
     slots: int
     direct: bool
     string: bool
+    length_slot: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +187,17 @@ def _params(types: Types, proto: FuncProto, model: FuncModel) -> tuple[Parameter
         strings += string
         name = param.name or f"arg{index}"
         direct = _is_direct(types, param.type)
-        params.append(Parameter(name, param.type, arg.slot, slots, direct, string))
+        length = _length_slot(types, proto, model, index + 1) if string else -1
+        params.append(Parameter(name, param.type, arg.slot, slots, direct, string, length))
     return tuple(params)
+
+
+def _length_slot(types: Types, proto: FuncProto, model: FuncModel, index: int) -> int:
+    """The slot of parameter `index`, if by its name and type it is the length of the one before."""
+    if index >= len(proto.params) or not _LENGTH_NAME.fullmatch(proto.params[index].name):
+        return -1
+    is_int = isinstance(types[types.strip(proto.params[index].type)], Int)
+    return model.args[index].slot if is_int else -1
 
 
 def _is_string(types: Types, type_id: TypeId) -> bool:
