@@ -6,7 +6,7 @@ import errno
 import mmap
 from typing import TYPE_CHECKING
 
-from fsession.errors import KernelError, UnsupportedError
+from fsession.errors import BadInputError, KernelError, UnsupportedError
 from fsession.kernel.handle import Handle, get_info, open_id, open_pinned
 from fsession.kernel.layout import pack, unpack
 from fsession.kernel.names import object_name
@@ -147,6 +147,17 @@ class KernelMap(Handle):
             raise
         return True
 
+    def pop(self, key: bytes = b"") -> bytes | None:
+        """Take a value out: the next of a queue or stack (4.20), a key's of a hash (5.14)."""
+        value = Buffer(self.buffer_size)
+        try:
+            self._element(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, key, value, 0, "take out")
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return bytes(value)
+
     def keys(self) -> Iterator[bytes]:
         """All keys. A map that is changed meanwhile may give some twice or not at all."""
         following = Buffer(self._key_size)
@@ -194,6 +205,30 @@ class KernelMap(Handle):
             for key, value in pairs:
                 self.update(key, value)
 
+    def delete_batch(self, keys: Iterable[bytes]) -> int:
+        """Remove many keys, by one call where the kind of map has batches; how many were there."""
+        wanted = list(keys)
+        gone = 0
+        while wanted:
+            done, missing = self._delete_some(wanted)
+            gone += done
+            wanted = wanted[done + missing :]
+        return gone
+
+    def _delete_some(self, keys: list[bytes]) -> tuple[int, int]:
+        """``(removed, missing)`` from the start of `keys`: a batch ends at a missing key."""
+        place = Buffer(b"".join(keys))
+        attr = pack("batch", map_fd=self.fd, keys=place.address, count=len(keys))
+        try:
+            bpf(Cmd.MAP_DELETE_BATCH, attr, f"delete in map '{self.name}'")
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return unpack("batch", attr, "count")[0], 1
+            if error.errno not in _NO_BATCH:
+                raise
+            return sum(self.delete(key) for key in keys), len(keys)
+        return len(keys), 0
+
     def freeze(self) -> None:
         """No change from user space any more (BPF_MAP_FREEZE, 5.2)."""
         bpf(Cmd.MAP_FREEZE, pack("map_elem", map_fd=self.fd), f"freeze '{self.name}'")
@@ -208,10 +243,12 @@ class KernelMap(Handle):
 
     def _element(self, cmd: Cmd, key: bytes, value: Buffer | None, flags: int, verb: str) -> None:
         if len(key) != self._key_size:
-            raise ValueError(f"a key of '{self.name}' has {self._key_size} bytes, not {len(key)}")
+            raise BadInputError(
+                f"a key of '{self.name}' has {self._key_size} bytes, not {len(key)}"
+            )
         expected = self._value_size if flags & 24 and self._cpus else self.buffer_size
         if value is not None and value.size != expected:
-            raise ValueError(f"a value of '{self.name}' has {expected} bytes, not {value.size}")
+            raise BadInputError(f"a value of '{self.name}' has {expected} bytes, not {value.size}")
         place = Buffer(key)
         attr = pack(
             "map_elem",
