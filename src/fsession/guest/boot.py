@@ -104,6 +104,7 @@ def _attempt(guest: Guest, initrd: Path, folder: Path, *, last: bool) -> int | N
             relay = _relay(guest, connections, tar)
             relay.wait("up", time.monotonic() + guest.machine.boot_timeout_s)
             up = True
+            initrd.unlink()  # QEMU has read it: 100 MB less, whatever happens to us
             status = _command(guest, relay)
         except TimedOut:
             if not up and not last:

@@ -117,6 +117,7 @@ read -r word rows columns <&9
 [ -z "$settle" ] || sleep "$settle"
 
 if [ -n "$terminal" ]; then
+    exec 8<>/dev/hvc0 # a terminal that nobody has open forgets its size
     stty rows "$rows" columns "$columns" </dev/hvc0
     while read -r word rows columns <&9; do
         stty rows "$rows" columns "$columns" </dev/hvc0
