@@ -1,1 +1,104 @@
-"""BPF tracing sessions: one program at the entry and the exit of a kernel function."""
+"""BPF tracing sessions: one program at the entry and the exit of a kernel function.
+
+Calls of a function, with arguments, result and duration::
+
+    import fsession
+
+    with fsession.trace("icmp_rcv") as calls:
+        for call in calls:
+            print(call.function, call.args["skb"], call.ret, call.duration_ns)
+
+A program in C, loaded and attached by its sections::
+
+    with fsession.Object.open("prog.bpf.o") as obj:
+        obj.globals["threshold"] = 5
+        with obj.load(), obj.attach():
+            ...
+        print(obj.maps["hits"][0])
+
+What the running kernel can do::
+
+    with fsession.KernelHost() as host:
+        if fsession.features(host)[fsession.Feature.FSESSION]:
+            print("no native sessions here:", host.why_not(fsession.Feature.FSESSION))
+
+Names are imported when they are first used: ``import fsession`` itself costs next to nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsession.attach import Attachment, Strategy, Target, find_targets
+    from fsession.errors import (
+        AttachError,
+        BadInputError,
+        CompileError,
+        FsessionError,
+        GuestError,
+        InternalError,
+        KernelError,
+        NotFoundError,
+        UnsupportedError,
+        VerifierError,
+    )
+    from fsession.features import features
+    from fsession.host import Feature
+    from fsession.kernel import KernelHost
+    from fsession.obj import compile_c
+    from fsession.session import Object, ObjectProgram
+    from fsession.trace import Call, Summary
+    from fsession.tracer import Tracer, trace
+
+__all__ = [
+    "AttachError",
+    "Attachment",
+    "BadInputError",
+    "Call",
+    "CompileError",
+    "Feature",
+    "FsessionError",
+    "GuestError",
+    "InternalError",
+    "KernelError",
+    "KernelHost",
+    "NotFoundError",
+    "Object",
+    "ObjectProgram",
+    "Strategy",
+    "Summary",
+    "Target",
+    "Tracer",
+    "UnsupportedError",
+    "VerifierError",
+    "compile_c",
+    "features",
+    "find_targets",
+    "trace",
+]
+
+_MODULES = {
+    "fsession.attach": ("Attachment", "Strategy", "Target", "find_targets"),
+    "fsession.features": ("features",),
+    "fsession.host": ("Feature",),
+    "fsession.kernel": ("KernelHost",),
+    "fsession.obj": ("compile_c",),
+    "fsession.session": ("Object", "ObjectProgram"),
+    "fsession.trace": ("Call", "Summary"),
+    "fsession.tracer": ("Tracer", "trace"),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of `__all__` when it is first used (PEP 562)."""
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module 'fsession' has no attribute '{name}'")
+    value = getattr(import_module(_PLACES.get(name, "fsession.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
