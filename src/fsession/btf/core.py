@@ -111,7 +111,10 @@ class Relocator:
         for types in self._all_targets():
             if found and types.base is not None:
                 break
-            names = [name, *(text for text in types.flavors(name) if essential(text) == name)]
+            names = [
+                name,
+                *(text for text in types.strings.flavors(name) if essential(text) == name),
+            ]
             found += [(types, id) for text in names for id in types.find_own(text, *kinds)]
         return found
 

@@ -34,7 +34,7 @@ class Builder:
         self._records = bytearray()
         self._count = 0
         self._first_id = len(base) if base else 1
-        self._first_string = base.strings_end if base else 0
+        self._first_string = base.strings.end if base else 0
         self._strings = bytearray() if base else bytearray(b"\0")
         self._offsets = {"": 0}
 
@@ -69,9 +69,9 @@ class Builder:
 
     def keep_strings(self, types: Types) -> None:
         """Take over the string section of `types` as it is, so that offsets stay the same."""
-        self._strings = bytearray(types.string_section)
+        self._strings = bytearray(types.strings.section)
         at = self._first_string
-        for text in types.string_section.split(b"\0")[:-1]:
+        for text in types.strings.section.split(b"\0")[:-1]:
             self._offsets.setdefault(text.decode("utf-8", "surrogateescape"), at)
             at += len(text) + 1
 
@@ -89,7 +89,7 @@ class Builder:
         data = text.encode("utf-8", "surrogateescape")
         if b"\0" in data:
             raise BadInputError(f"the name {text!r} has a NUL in it")
-        offset = self.base.string_offset(text) if self.base else None
+        offset = next(self.base.strings.offsets_of(text), None) if self.base else None
         if offset is None:
             offset = self._first_string + len(self._strings)
             self._strings += data + b"\0"
