@@ -34,9 +34,10 @@ def test_its_pid_is_known_before_it_runs(tmp_path):
         assert int(file.read_text()) == workload.pid
 
 
-def test_no_such_command():
-    with pytest.raises(BadInputError, match="there is no command 'no-such-command'"):
-        Workload(["no-such-command"])
+@pytest.mark.parametrize("name", ["no-such-command", "/etc", "/etc/passwd", "/no/such", "./"])
+def test_no_such_command(name):
+    with pytest.raises(BadInputError, match=f"there is no command '{name}'"):
+        Workload([name])
 
 
 def test_it_never_runs_if_it_is_not_started(tmp_path):

@@ -58,7 +58,7 @@ def _show(host: Host, name: str, module: str) -> None:
         raise BadInputError(f"'{keyword}' is no kind of type").hint("struct, union or enum")
     found = types.find_all(plain, *_kinds(keyword))
     if not found:
-        types.id_of(plain, *_kinds(keyword))  # raises, with names like it
+        types.id_of(plain, *_kinds(keyword) if keyword else ())  # raises, with names like it
         raise NotFoundError("type or function", rest)
     for type_id in found:
         click.echo(_text(types, type_id))

@@ -5,7 +5,6 @@ Made from BTF once for each traced function; generated programs and decoder both
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Parameter", "Shape", "Shapes", "Signature", "signature"]
 
 
-_LENGTH_NAME = re.compile(r".*(len|length|count|size|bytes|cnt)|n")
+_LENGTH_NAMES = ("len", "length", "count", "cnt", "size", "bytes")
 
 
 class Failure:
@@ -194,7 +193,8 @@ def _params(types: Types, proto: FuncProto, model: FuncModel) -> tuple[Parameter
 
 def _length_slot(types: Types, proto: FuncProto, model: FuncModel, index: int) -> int:
     """The slot of parameter `index`, if by its name and type it is the length of the one before."""
-    if index >= len(proto.params) or not _LENGTH_NAME.fullmatch(proto.params[index].name):
+    name = proto.params[index].name if index < len(proto.params) else ""
+    if name != "n" and not name.endswith(_LENGTH_NAMES):
         return -1
     is_int = isinstance(types[types.strip(proto.params[index].type)], Int)
     return model.args[index].slot if is_int else -1
