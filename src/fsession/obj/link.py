@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fsession.isa.insn import InsnOff
+from fsession.isa.insn import InsnOff, call_kfunc
 from fsession.isa.opcode import Pseudo
-from fsession.spec import CoreRelo, FuncInfo, LineInfo
+from fsession.spec import CoreRelo, FuncInfo, KfuncCall, LineInfo
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -81,9 +81,13 @@ def _layout(main: Function, functions: Functions) -> dict[Function, int]:
 
 def _linked_insns(body: Body, starts: dict[Function, int]) -> list[Insn]:
     start = starts[body.function]
+    # A compiler leaves the call of a kfunc as one of its own functions, at no distance.
+    kfuncs = {reloc.at for reloc in body.relocs if isinstance(reloc, KfuncCall)}
     return [
         _refer(insn, starts[body.callees[slot]] - (start + slot + 1))
         if slot in body.callees
+        else call_kfunc(0)
+        if slot in kfuncs
         else insn
         for slot, insn in body.insns
     ]
