@@ -10,7 +10,7 @@ only if it can be reached.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fsession.btf.compat import Pair, essential, same_kind, types_compatible, types_match
 from fsession.btf.core_patch import POISON, CoreResult, apply, is_poison
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
-    from fsession.spec import CoreRelo
 
-__all__ = ["POISON", "CoreResult", "Relocator", "apply", "is_poison", "relocate"]
+__all__ = ["POISON", "CoreResult", "Relocation", "Relocator", "apply", "is_poison", "relocate"]
 
 _K = CoreReloKind
 _OF_TYPE = {_K.TYPE_ID_LOCAL, _K.TYPE_ID_TARGET, _K.TYPE_EXISTS, _K.TYPE_SIZE, _K.TYPE_MATCHES}
@@ -41,6 +40,17 @@ _ABSENT_IS_ZERO = {
     _K.TYPE_SIZE,
     _K.TYPE_ID_TARGET,
 }
+
+
+class Relocation(Protocol):
+    """``struct bpf_core_relo``, as `fsession.spec.CoreRelo` has it."""
+
+    @property
+    def kind(self) -> CoreReloKind: ...
+    @property
+    def type(self) -> TypeId: ...
+    @property
+    def access(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Relocator:
         self._targets: list[Types] = []
         self._candidates: dict[TypeId, list[tuple[Types, TypeId]]] = {}
 
-    def relocate(self, relo: CoreRelo) -> CoreResult:
+    def relocate(self, relo: Relocation) -> CoreResult:
         """The answer to one relocation. Raises `BadInputError` if it is malformed or ambiguous."""
         path = self._local_path(relo)
         local = value_of(relo.kind, path)
@@ -79,7 +89,7 @@ class Relocator:
         _check_agreement(question, matches)
         return _answer(relo.kind, question, local, matches[0])
 
-    def _local_path(self, relo: CoreRelo) -> Path:
+    def _local_path(self, relo: Relocation) -> Path:
         if relo.kind in _OF_TYPE:
             if relo.access != "0":
                 raise BadInputError(f"CO-RE accessor of a type is '{relo.access[:64]}', not '0'")
@@ -132,7 +142,7 @@ class Relocator:
         return f"{text} with '{path}'" if there and path.steps else text
 
 
-def relocate(local: Types, relo: CoreRelo, targets: Iterable[Types]) -> CoreResult:
+def relocate(local: Types, relo: Relocation, targets: Iterable[Types]) -> CoreResult:
     """The answer to a single relocation; for all of an object make one `Relocator`."""
     return Relocator(local, targets).relocate(relo)
 
