@@ -79,7 +79,7 @@ def bpf_fd(cmd: Cmd, attr: bytearray, what: str) -> Fd:
 
 
 def bpf_common(cmd: Cmd, attr: bytearray, common: Buffer, what: str) -> Fd:
-    """bpf(2) with a ``struct bpf_common_attr`` (Linux 7.1; before, the kernel answers EINVAL)."""
+    """bpf(2) with a ``struct bpf_common_attr`` (Linux 7.2; before, the kernel answers EINVAL)."""
     result, error = _call(cmd | Cmd.COMMON_ATTRS, attr, common)
     if error:
         raise KernelError(what, error)
@@ -107,7 +107,7 @@ def _number() -> int:
 
 
 def _again_with_log(cmd: Cmd, attr: bytearray) -> tuple[int, str]:
-    """Ask once more, for the kernel's words (Linux 7.1; older kernels know no such command)."""
+    """Ask once more, for the kernel's words (Linux 7.2; older kernels know no such command)."""
     log = Buffer(_LOG_BYTES)
     attributes = pack("bpf_common_attr", log_buf=log.address, log_size=log.size, log_level=1)
     common = Buffer(attributes)
