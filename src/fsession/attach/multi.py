@@ -89,9 +89,9 @@ class Multi(Programs):
     def _halve(
         self, attachment: Attachment, wanted: _Wanted, left: Left, error: KernelError
     ) -> _Wanted:
-        """What fails while it is attached (a full trampoline, E2BIG): each half by itself."""
+        """What fails only while it is attached (a full trampoline): each half by itself."""
         target = wanted[0][0]
-        if error.errno != errno.E2BIG:
+        if error.errno not in (*_REFUSALS, errno.E2BIG):
             if len(wanted) > 1:
                 target = target._replace(name=f"{len(wanted)} functions")
             raise attach_error(self._host, target, error) from error

@@ -87,6 +87,5 @@ def choose(why_not: Callable[[Feature], str], wanted: str = "auto", *, many: boo
             because = f"; not {lacking[0]}" if lacking else ""
             return Plan(strategy, row.words + because)
         lacking.append(f"{strategy} ({missing[0]})")
-    error = UnsupportedError(f"a session by the strategy {' or '.join(order)}")
-    error.add_note(lacking[-1])
+    error = UnsupportedError(f"a session, {' or '.join(lacking)},")
     raise error.hint("fsession features shows what this kernel has")

@@ -1,0 +1,137 @@
+"""Names and patterns to functions; what is left out, and why."""
+
+from __future__ import annotations
+
+import pytest
+from tests.attach.host import FakeHost
+
+from fsession.attach import Reason, find_targets, is_pattern
+from fsession.attach.refusals import refused_by_name, unsafe
+from fsession.attach.targets import _program_place
+from fsession.errors import AttachError
+
+NAMES = [
+    "icmp_rcv",
+    "icmp_send",
+    "icmp_init",
+    "icmp_twice",
+    "bad_pair",
+    "wide_one",
+    "do_exit",
+    "migrate_disable",
+    "rcu_note",
+    "nf_ct_get",
+]
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost(
+        NAMES,
+        no_place=frozenset({"icmp_init"}),
+        twice=("icmp_twice",),
+        module_names=["icmp_rcv_more", "mod_irq"],
+    )
+
+
+def names(found) -> list[str]:
+    return [target.name for target in found.targets]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (["icmp_rcv"], ["icmp_rcv"]),
+        (["icmp_send", "icmp_rcv", "icmp_send"], ["icmp_send", "icmp_rcv"]),
+        (["icmp_*"], ["icmp_rcv", "icmp_send"]),
+        (["icmp_[!s]*", "icmp_s*"], ["icmp_rcv", "icmp_send"]),
+        (["icmp_rc?", "icmp_rcv"], ["icmp_rcv"]),
+        (["nf_ct_*"], ["nf_ct_get"]),
+        (["mod:*"], ["mod:icmp_rcv_more", "mod:mod_irq"]),
+        (["mod:icmp_rcv_more"], ["mod:icmp_rcv_more"]),
+        (["icmp_rcv_more"], ["icmp_rcv_more"]),
+        (["rcu_note"], ["rcu_note"]),
+    ],
+)
+def test_found(host, wanted, expected):
+    assert names(find_targets(host, wanted)) == expected
+
+
+def test_target(host):
+    (target,) = find_targets(host, ["mod:icmp_rcv_more"]).targets
+    assert (target.module, target.function, target.slots) == ("mod", "icmp_rcv_more", 1)
+    assert target.types.name_of(target.btf_id) == "icmp_rcv_more"
+
+
+def test_left_out(host):
+    found = find_targets(host, ["*"])
+    assert {item.name: item.reason for item in found.refused} == {
+        "icmp_init": Reason.NOT_TRACEABLE,
+        "icmp_twice": Reason.AMBIGUOUS,
+        "bad_pair": Reason.PROTOTYPE,
+        "wide_one": Reason.PROTOTYPE,
+        "do_exit": Reason.NORETURN,
+        "migrate_disable": Reason.DENIED,
+        "rcu_note": Reason.UNSAFE,
+    }
+    assert found.counts()[Reason.PROTOTYPE] == 2
+    details = {item.name: item.detail for item in found.refused}
+    assert "struct 'pair'" in details["bad_pair"]
+    assert "13 words" in details["wide_one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nosuch", "not in the kernel's BTF"),
+        ("nosuch_*", "no function of the kernel's BTF matches"),
+        ("icmp_ini*", "no place at its entry"),
+        ("do_exit", "never returns"),
+        ("migrate_disable", "deny list"),
+        ("bad_pair", "struct 'pair'"),
+        ("wide_one", "13 words"),
+        ("nomod:f", "nomod"),
+    ],
+)
+def test_refused(host, name, words):
+    with pytest.raises(AttachError) as error:
+        find_targets(host, [name])
+    assert words in str(error.value)
+    assert name in str(error.value)
+
+
+def test_entry_of_what_never_returns(host):
+    assert names(find_targets(host, ["do_exit"], exit_side=False)) == ["do_exit"]
+    assert names(find_targets(host, ["do_*"], exit_side=False)) == ["do_exit"]
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [("icmp_rcv", False), ("tcp_*", True), ("a?", True), ("[ab]", True), ("prog:*", False)],
+)
+def test_is_pattern(name, result):
+    assert is_pattern(name) is result
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("prog:12", ("12", "")),
+        ("prog:12/sub", ("12", "sub")),
+        ("prog:name/sub", ("name", "sub")),
+        ("prog:/sys/fs/bpf/pin", ("/sys/fs/bpf/pin", "")),
+        ("prog:/sys/fs/bpf/pin/sub", ("/sys/fs/bpf/pin", "sub")),
+    ],
+)
+def test_program_place(name, place):
+    assert _program_place(name) == place
+
+
+def test_safety_list():
+    """Whole words of context tracking, not all that ends in ct_."""
+    assert unsafe(["select_task", "direct_read", "ct_nmi_enter", "nf_ct_get", "x_irq_y"]) == {
+        "ct_nmi_enter",
+        "x_irq_y",
+    }
+    assert refused_by_name("rcu_read_unlock_special") is Reason.UNSAFE
+    assert refused_by_name("rcu_note") is None
