@@ -34,6 +34,13 @@ def test_a_name_that_is_not_there():
         _ = fsession.nothing
 
 
+@pytest.mark.parametrize("name", ["trace", "features"])
+def test_a_module_does_not_take_the_place_of_a_name(name):
+    module = import_module(f"fsession.{name}")
+    assert getattr(fsession, name) is not module
+    assert callable(getattr(fsession, name))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_all_names_exist(name):
     module = import_module(name)

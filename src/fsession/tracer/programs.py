@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from fsession.attach import prepare, prepare_many
+from fsession.attach import Reason, prepare, prepare_many
 from fsession.errors import AttachError, KernelError
 from fsession.trace import (
     COUNTS_MAP,
@@ -98,14 +98,15 @@ class Programs:
                 self._skip(error)
         self._check_left(self._attachments)
 
-    def _attach(self, group: Group, prepared: Any) -> Attachment:
-        if not group.many:
-            attachment: Attachment = prepared.attach()
-        else:
-            shapes = self._selection.shapes
-            cookies = [attach_cookie(shapes[index], index) for index in group.indices]
-            attachment = prepared.attach(cookies=cookies)
+    def _attach(self, group: Group, prepared: Prepared) -> Attachment:
+        shapes = self._selection.shapes
+        cookies = [attach_cookie(shapes[index], index) for index in group.indices]
+        attachment = prepared.attach(cookies=cookies if group.many else None)
         self._stack.callback(attachment.close)
+        for refused in attachment.refused:
+            if not self._selection.patterns:
+                raise AttachError(refused.name, refused.detail)
+            self.skipped[str(refused.reason)] += 1
         return attachment
 
     def _skip(self, error: KernelError | AttachError) -> None:
@@ -113,7 +114,7 @@ class Programs:
         if not self._selection.patterns:
             raise error
         self._refused = self._refused or error
-        self.skipped["refused by the kernel"] += 1
+        self.skipped[str(Reason.KERNEL)] += 1
 
     def _check_left(self, left: Sequence[object]) -> None:
         if not left and self._refused:
