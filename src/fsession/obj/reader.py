@@ -6,7 +6,7 @@ functions with what they refer to, and at last each program put together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fsession.btf.types import VOID
 from fsession.errors import BadInputError
@@ -15,11 +15,11 @@ from fsession.obj.elf import read_elf
 from fsession.obj.ext import read_ext
 from fsession.obj.functions import Functions, Places
 from fsession.obj.link import link
-from fsession.obj.maps import map_places, read_maps
-from fsession.obj.sections import kinds, parse
+from fsession.obj.maps import map_places, read_maps, refuse_legacy
+from fsession.obj.sections import parse
 from fsession.obj.types import KCONFIG, read_types
 from fsession.spec import MapSpec, ObjectSpec, ProgramSpec, Variable
-from fsession.uapi import MapFlag, MapType
+from fsession.uapi import MapFlag, MapType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_object"]
 
+_Spec = TypeVar("_Spec", ProgramSpec, MapSpec)
+
 _TEXT = ".text"
 _U32_BYTES = 4
 
@@ -41,23 +43,26 @@ def read_object(data: bytes, name: str) -> ObjectSpec:
     Nothing else is raised for any bytes, and nothing of a file that fails here reaches a kernel.
     """
     elf = read_elf(data)
+    refuse_legacy(elf)
     types, ext = _types(elf, name)
-    maps = read_maps(elf, types)
+    map_names = map_places(elf, types)
     sections = list(data_sections(elf))
     data_maps = tuple(section_map(section, types) for section in sections)
     places = Places(
-        map_places(elf, types),
+        map_names,
         {section.index: section.name for section in sections},
         types.externs if types else {},
     )
     kconfig = tuple(_kconfig(types))
     return ObjectSpec(
         name=name,
-        programs=tuple(_programs(elf, Functions(elf, places), ext, types)),
-        maps=(*maps, *data_maps, *_kconfig_map(kconfig)),
+        programs=_distinct("program", tuple(_programs(elf, Functions(elf, places), ext, types))),
+        maps=_distinct(
+            "map", (*read_maps(elf, types, map_names), *data_maps, *_kconfig_map(kconfig))
+        ),
         variables=tuple(_variables(data_maps, types)),
         kconfig=kconfig,
-        weak_kconfig=frozenset(symbol.name for symbol in elf.symbols if symbol.is_weak),
+        weak_kconfig=_weak(elf, kconfig),
         types=types.types if types else None,
     )
 
@@ -81,24 +86,19 @@ def _programs(
         if section == _TEXT:
             continue
         _check_program(function, section)
-        found = parse(section)
-        if found is None:
-            known = ", ".join(kind.name for kind in kinds()[:4])
-            raise BadInputError(
-                f"program '{function.name}': no kind of program is in section '{section}'"
-            ).hint(f"a section is named after a kind ({known}, …) and a slash with the target")
+        found = parse(section)  # None: a name of the programmer's own; it can't be loaded
         linked = link(function, functions, ext, types.types if types else None)
         yield ProgramSpec(
             name=function.name,
-            type=found.kind.type,
+            type=found.kind.type if found else ProgType.UNSPEC,
             insns=linked.insns,
-            attach_type=found.kind.attach_type,
-            target=found.target,
+            attach_type=found.kind.attach_type if found else None,
+            target=found.target if found else "",
             section=section,
             license=licence,
             version=version,
-            sleepable=found.kind.sleepable,
-            autoload=found.autoload,
+            sleepable=found is not None and found.kind.sleepable,
+            autoload=not section.startswith("?"),
             relocs=linked.relocs,
             funcs=linked.funcs,
             lines=linked.lines,
@@ -162,3 +162,18 @@ def _kconfig_map(variables: tuple[Variable, ...]) -> Iterator[MapSpec]:
             data=bytes(size),
             frozen=True,
         )
+
+
+def _weak(elf: Elf, kconfig: tuple[Variable, ...]) -> frozenset[str]:
+    weak = {symbol.name for symbol in elf.symbols if symbol.is_extern and symbol.is_weak}
+    return frozenset(variable.name for variable in kconfig if variable.name in weak)
+
+
+def _distinct(what: str, specs: tuple[_Spec, ...]) -> tuple[_Spec, ...]:
+    """Programs and maps go by their names, so each has one of its own."""
+    seen: set[str] = set()
+    for spec in specs:
+        if not spec.name or spec.name in seen:
+            raise BadInputError(f"two {what}s have the name '{spec.name}'")
+        seen.add(spec.name)
+    return specs
