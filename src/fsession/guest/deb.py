@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import stat
 import tarfile
+import zlib
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
@@ -36,7 +38,7 @@ def unpack(deb: bytes, what: str) -> Iterator[Entry]:
                 entry = _entry(tar, member)
                 if entry:
                     yield entry
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise BadInputError(f"{what}: {data} can't be unpacked ({error})") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def read_image(path: Path) -> KernelImage:
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise BadInputError(f"{path}: broken gzip data ({error})") from error
     for matches, arch, release in _KINDS:
         if len(content) > _SMALLEST_BYTES and matches(content):

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,9 @@ class MirrorArchive:
             with urllib.request.urlopen(uri, timeout=_TIMEOUT_S) as answer:
                 content: bytes = answer.read()
                 return content
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise _unreachable(uri, error) from error
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(uri, error) from error
 
@@ -147,8 +151,12 @@ def download(uri: str, wanted: Wanted, target: Path, advance: Advance) -> None:
         try:
             _fetch_rest(uri, part, wanted.size, advance)
             break
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
+            if left == 0 or error.code < 500:
+                raise _unreachable(uri, error) from error
         except (OSError, http.client.HTTPException) as error:
-            if left == 0 or (isinstance(error, urllib.error.HTTPError) and error.code < 500):
+            if left == 0:
                 raise _unreachable(uri, error) from error
     if hashlib.sha256(part.read_bytes()).hexdigest() != wanted.sha256:
         part.unlink()
@@ -182,7 +190,7 @@ def _fetch_rest(uri: str, part: Path, size: int, advance: Advance) -> None:
 def _unpacked(packed: bytes, suite: str) -> bytes:
     try:
         return gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else lzma.decompress(packed)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise GuestError(f"the package index of {suite} can't be unpacked ({error})") from error
 
 

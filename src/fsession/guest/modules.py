@@ -116,18 +116,20 @@ def tree_entries(folder: Path, release: str, names: Iterable[str]) -> list[Entry
 
 def load_order(name: str, modules: dict[str, Module]) -> list[Module]:
     """All modules `name` needs, itself last, each after those it needs."""
-    order: dict[str, Module] = {}
+    seen: set[str] = set()
+    order: list[Module] = []
 
     def visit(wanted: str) -> None:
         module = modules.get(wanted)
-        if module is None or wanted in order:
+        if module is None or wanted in seen:
             return
+        seen.add(wanted)
         for needed in module.depends:
             visit(needed)
-        order[wanted] = module
+        order.append(module)
 
     visit(name)
-    return list(order.values())
+    return order
 
 
 def _compressed(entry: Entry) -> Entry:

@@ -91,8 +91,8 @@ class Relay:
         with selectors.PollSelector() as selector:
             self._register(selector)
             while True:
-                for line in self._take_lines():
-                    said, _, rest = line.partition(" ")
+                while b"\n" in self._lines:
+                    said, _, rest = self._take_line().partition(" ")
                     if said == word:
                         self._drain()
                         return rest
@@ -120,9 +120,9 @@ class Relay:
             if events & selectors.EVENT_WRITE:
                 self._send(selector, stream)
 
-    def _take_lines(self) -> list[str]:
-        *lines, self._lines = self._lines.split(b"\n")
-        return [line.decode("utf-8", "replace").strip() for line in lines]
+    def _take_line(self) -> str:
+        line, _, self._lines = self._lines.partition(b"\n")
+        return line.decode("utf-8", "replace").strip()
 
     def _receive(self, stream: socket.socket) -> bytes:
         try:
