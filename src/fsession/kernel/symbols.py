@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import re
 from pathlib import Path
@@ -75,13 +74,20 @@ def kconfig() -> dict[str, str]:
     )
     for path in places:
         if path.exists():
-            raw = path.read_bytes()
-            text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+            text = _unpacked(path).decode()
             pairs = (
                 line.partition("=")[::2] for line in text.splitlines() if line.startswith("CONFIG_")
             )
             return dict(pairs)
     return {}
+
+
+def _unpacked(path: Path) -> bytes:
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    import gzip  # 1 ms that hardly any run needs
+
+    return gzip.decompress(path.read_bytes())
 
 
 def version_code() -> int:

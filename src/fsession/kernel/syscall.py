@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ def _call(cmd: int, attr: bytearray, common: Buffer | None = None) -> tuple[int,
 
 
 def _number() -> int:
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _BPF_NUMBER:
         raise UnsupportedError(f"the architecture {machine}", "x86_64 and arm64 are")
     return _BPF_NUMBER[machine]
