@@ -42,7 +42,7 @@ class Word:
         if self.value == ANY:
             return True
         if self.value == POINTER:
-            return seen >> 48 == 0xFFFF
+            return seen >> 56 == 0xFF  # 57-bit addresses: 0xff11…, not 0xffff…
         assert isinstance(self.value, int)
         mask = (1 << 8 * self.size) - 1
         return seen & mask == self.value & mask
