@@ -45,6 +45,8 @@ _QUALIFIERS = {Const: "const", Volatile: "volatile", Restrict: "restrict"}
 _DEPTH = 64
 _WORD_BITS = 64
 _COMMENT_COLUMN = 64
+_PAD_BITS_MAX = 512  # a longer gap is an array, or a corrupt size would fill the memory
+_PARTS_MAX = 1 << 17  # members and parameters in one text: a type in itself twice doubles each time
 
 
 def spell(types: Types, type_id: TypeId, name: str = "") -> str:
@@ -84,6 +86,7 @@ class Spelling:
         self._offsets = offsets
         self._tag_name = tag_name or (lambda _, name: name)
         self._value_name = value_name or (lambda _, name: name)
+        self._parts_left = _PARTS_MAX
         self._outer_bits = 0  # where the anonymous struct lies whose members are spelled
 
     def declare(self, type_id: TypeId, name: str = "", indent: str = "", depth: int = 0) -> str:
@@ -115,6 +118,7 @@ class Spelling:
 
     def define(self, type_id: TypeId) -> str:
         """A definition, closed by a semicolon."""
+        self._parts_left = _PARTS_MAX
         kind = self._types[type_id]
         match kind:
             case Struct() | Union():
@@ -156,6 +160,7 @@ class Spelling:
     def _parameters(self, proto: FuncProto, depth: int) -> str:
         if depth > _DEPTH:
             raise BadInputError("prototypes nested too deeply")
+        self._count(len(proto.params))
         params = list(proto.params)
         if not params:
             return "void"
@@ -164,6 +169,11 @@ class Spelling:
             params.pop()
         words = [self.declare(item.type, item.name, depth=depth + 1) for item in params]
         return ", ".join([*words, *(["..."] if variadic else [])])
+
+    def _count(self, parts: int) -> None:
+        self._parts_left -= parts
+        if self._parts_left < 0:
+            raise BadInputError(f"more than {_PARTS_MAX} members and parameters in one type")
 
     def _enum(self, type_id: TypeId, kind: Enum | Enum64, indent: str) -> str:
         name = f"enum {self._tag_name(type_id, kind.name)} " if kind.name else "enum "
@@ -179,6 +189,7 @@ class Spelling:
     def _composite(self, type_id: TypeId, kind: Struct | Union, indent: str, depth: int) -> str:
         if depth > _DEPTH:
             raise BadInputError(f"BTF type {type_id}: structs nested too deeply")
+        self._count(len(kind.members))
         name = f"{_keyword(kind)} "
         if kind.name:
             name += f"{self._tag_name(type_id, kind.name)} "
@@ -256,6 +267,12 @@ def _padding(at: int, want: int, natural: int) -> Iterator[str]:
     """Unnamed bit-fields from bit `at` to `want`, if the compiler would not go there itself."""
     if natural == want:
         return
+    if want - at > _PAD_BITS_MAX:
+        start = -(-at // 8)
+        if at % 8:
+            yield f"char: {start * 8 - at};"
+        yield f"char __pad_{start}[{want // 8 - start}];"
+        at = want // 8 * 8
     while at < want:
         bits = min(_WORD_BITS - at % _WORD_BITS, want - at)
         yield f"long: {bits};"

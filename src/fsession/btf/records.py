@@ -48,7 +48,7 @@ class Records:
     def starts(self) -> array[int]:
         """The places of all records."""
         while self._walk is not None:
-            self._walk_on(len(self.words))
+            self._walk_on(len(self.words) + 1)
         return self._starts
 
     def has(self, index: int) -> bool:
