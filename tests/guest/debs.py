@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tar(files: dict[str, bytes | str], mode: int = 0o644) -> bytes:
-    """A tar archive: bytes are a file's, a string is a link's target, a name ending in / a folder."""
+    """A tar archive: bytes are a file, a string is a link, a name that ends in / is a folder."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():

@@ -31,9 +31,7 @@ uname -r; id -u; hostname; echo $HOME; pwd; nproc
 ping -c 1 -W 5 127.0.0.1 >/dev/null && echo ping
 modprobe veth 2>/dev/null && ip link add v0 type veth && ip -br link show v0 | cut -d@ -f1
 ls /lib/modules /boot
-for place in /proc /sys /sys/fs/bpf /sys/kernel/tracing /sys/kernel/debug /sys/fs/cgroup /dev/pts; do
-    mountpoint=$(awk -v p=$place '$2 == p { print $3 }' /proc/mounts); echo "$place $mountpoint"
-done
+awk '{ print $2, $3 }' /proc/mounts
 python3 -c 'import ctypes, fsession, sys; print(fsession.__name__, sys.version_info[:2])'
 """
 

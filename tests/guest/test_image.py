@@ -83,7 +83,7 @@ def test_a_warm_cache_needs_no_mirror(served) -> None:
 
 def test_an_update_asks_the_mirror(served) -> None:
     make(served)
-    with pytest.raises(GuestError, match="127.0.0.1:9"):
+    with pytest.raises(GuestError, match=r"127\.0\.0\.1:9"):
         make("http://127.0.0.1:9/debian", update=True)
 
 

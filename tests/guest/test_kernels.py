@@ -22,7 +22,7 @@ FOUND = [
         "one package",
         "6.1",
         ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-10-cloud-amd64"],
-        {"linux-image-6.1.0-9-cloud-amd64": "6.1.9-1", "linux-image-6.1.0-10-cloud-amd64": "6.1.10-1"},
+        {"linux-image-6.1.0-9-cloud-amd64": "6.1.9", "linux-image-6.1.0-10-cloud-amd64": "6.1.10"},
         ["linux-image-6.1.0-10-cloud-amd64"],
     ),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -91,15 +92,10 @@ def test_the_process_dies_with_its_parent(tmp_path) -> None:
     if not Path("/usr/bin/setpriv").exists():
         pytest.skip("needs setpriv")
     done = subprocess.run(
-        ["python3", "-c", code, tmp_path / "errors"], stdin=subprocess.DEVNULL,
-        capture_output=True, check=False, env={"PYTHONPATH": _source(), "PATH": "/usr/bin:/bin:/usr/local/bin"},
-    )  # fmt: skip
+        [sys.executable, "-c", code, tmp_path / "errors"], capture_output=True, check=False
+    )
     assert done.returncode == -9, done.stderr
     assert _is_gone(int(done.stdout))
-
-
-def _source() -> str:
-    return str(Path(__file__).parents[2] / "src")
 
 
 def _is_gone(pid: int) -> bool:
