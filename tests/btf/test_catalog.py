@@ -86,7 +86,9 @@ def test_find_sees_equal_strings_that_are_not_merged():
 
 
 def test_missing_names_come_with_names_like_them(types: Types):
-    with pytest.raises(NotFoundError, match=r"no func in BTF of vmlinux named 'icmp_rvc'.*icmp_rcv"):
+    with pytest.raises(
+        NotFoundError, match=r"no func in BTF of vmlinux named 'icmp_rvc'.*icmp_rcv"
+    ):
         types.id_of("icmp_rvc", t.Func)
     with pytest.raises(NotFoundError) as caught:
         types.id_of("sk_buf", t.Func)  # there is one, but a struct

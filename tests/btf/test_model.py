@@ -32,7 +32,9 @@ IDS["typedef"] = BUILD.add(t.Typedef("pair_t", IDS["pair"]))
 
 
 def _function(returned: str, *args: str) -> tuple:
-    params = [t.Param("" if arg == "..." else f"a{n}", IDS.get(arg, 0)) for n, arg in enumerate(args)]
+    params = [
+        t.Param("" if arg == "..." else f"a{n}", IDS.get(arg, 0)) for n, arg in enumerate(args)
+    ]
     build = Builder(BUILD.types())
     proto = build.add(t.FuncProto(IDS[returned], tuple(params)))
     func = build.add(t.Func("f", proto))

@@ -119,8 +119,6 @@ class Relocator:
         kinds = (Enum, Enum64) if same_kind(kind, Enum) else (kind,)
         found: list[tuple[Types, TypeId]] = []
         for types in self._all_targets():
-            if found and types.base is not None:
-                break
             names = [
                 name,
                 *(text for text in types.strings.flavors(name) if essential(text) == name),
