@@ -119,11 +119,11 @@ class Relocator:
         kinds = (Enum, Enum64) if same_kind(kind, Enum) else (kind,)
         found: list[tuple[Types, TypeId]] = []
         for types in self._all_targets():
-            names = [
-                name,
-                *(text for text in types.strings.flavors(name) if essential(text) == name),
-            ]
-            found += [(types, id) for text in names for id in types.find_own(text, *kinds)]
+            flavored = [text for text in types.strings.flavors(name) if essential(text) == name]
+            for text in (name, *flavored):
+                found += [(types, id) for id in types.find_own(text, *kinds)]
+            if found and types.base is None:
+                break
         return found
 
     def _all_targets(self) -> Iterator[Types]:
