@@ -7,19 +7,14 @@ The object is CO-RE: compiled anywhere, it fits itself to the kernel that loads 
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsession.errors import CompileError, UnsupportedError
+from fsession.errors import BadInputError, CompileError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +25,8 @@ __all__ = ["compile_c", "find_compiler", "vmlinux_text"]
 
 _OURS = Path(__file__).parent.parent / "include"
 _LIBBPF = Path("/usr/include/bpf")
+# Of programs that include <linux/bpf.h> instead of "vmlinux.h", on Debian's multiarch layout.
+_UAPI_DIRS = ("/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu", "/usr/include")
 _TARGET_MACRO = {"x86_64": "__TARGET_ARCH_x86", "arm64": "__TARGET_ARCH_arm64"}
 _FLAGS = ("-g", "-O2", "-mcpu=v3", "-Wall", "-Wno-unused-function", "-fno-stack-protector", "-c")
 _TIMEOUT_S = 300  # zig builds parts of itself at its first run
@@ -56,32 +53,46 @@ def compile_c(
     arch: str = "x86_64",
     include_dirs: Sequence[Path] = (),
     cache_dir: Path | None = None,
+    compiler: Sequence[str] | None = None,
+    headers: Path | None = None,
 ) -> bytes:
     """The ELF object of a C file.
 
     `types` becomes its ``vmlinux.h``; `arch` chooses the ``__TARGET_ARCH_…`` macro; `cache_dir`
-    keeps the header for the next time. Raises `CompileError` with the compiler's first error (all
-    of its words are a note), and `UnsupportedError` where there is no compiler.
+    keeps the header for the next time. `compiler` is a command, by default `find_compiler`'s, and
+    `headers` the folder of ``bpf/bpf_helpers.h``, by default libbpf's or ours. Raises
+    `CompileError` with the compiler's first error (all of its words are a note), and
+    `UnsupportedError` where there is no compiler.
     """
+    import tempfile
+
     if not source.is_file():
         raise CompileError("there is no such file", str(source))
-    compiler = find_compiler()
-    with tempfile.TemporaryDirectory(prefix="fsession-") as scratch:
-        out = Path(scratch) / "program.o"
-        with _vmlinux_dir(types, cache_dir, Path(scratch)) as vmlinux:
-            dirs = [*include_dirs, source.parent, *vmlinux, *_header_dirs(Path(scratch))]
-            includes = [word for folder in dirs for word in ("-I", str(folder))]
-            macro = f"-D{_TARGET_MACRO[arch]}"
-            _run([*compiler, *_FLAGS, macro, *includes, str(source), "-o", str(out)], source)
+    if arch not in _TARGET_MACRO:
+        raise BadInputError(f"programs are not compiled for '{arch}': x86_64 or arm64")
+    command = [*(compiler or find_compiler()), *_FLAGS, f"-D{_TARGET_MACRO[arch]}"]
+    with tempfile.TemporaryDirectory(prefix="fsession-") as folder:
+        scratch = Path(folder)
+        with _vmlinux_dir(types, cache_dir, scratch) as vmlinux:
+            bpf = [headers] if headers else _header_dirs(scratch)
+            for place in (*include_dirs, source.parent, *vmlinux, *bpf):
+                command += ["-I", str(place)]
+            for uapi in filter(os.path.isdir, _UAPI_DIRS):
+                command += ["-idirafter", uapi]
+            out = scratch / "program.o"
+            _run([*command, str(source), "-o", str(out)], source, _zig_dir(cache_dir, scratch))
         return out.read_bytes()
 
 
 def find_compiler() -> list[str]:
     """The command that compiles C for BPF: ``$CLANG``, clang, or ziglang's."""
-    clang = os.environ.get("CLANG") or shutil.which("clang")
+    from importlib.util import find_spec
+    from shutil import which
+
+    clang = os.environ.get("CLANG") or which("clang")
     if clang:
         return [clang, "-target", "bpf"]
-    if importlib.util.find_spec("ziglang"):
+    if find_spec("ziglang"):
         return [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding"]
     raise UnsupportedError("compiling C (no clang, no ziglang package)").hint(
         "apt install clang, or pip install 'fsession[clang]'; or compile elsewhere and run the .o"
@@ -104,7 +115,9 @@ def _vmlinux_dir(
     if types is None:
         yield []
         return
-    key = hashlib.sha256(types.data + _SESSION_DECLARATIONS.encode()).hexdigest()[:32]
+    from hashlib import sha256
+
+    key = sha256(types.data + _SESSION_DECLARATIONS.encode()).hexdigest()[:32]
     folder = cache_dir / "vmlinux" / key if cache_dir else scratch / "vmlinux"
     if not (folder / "vmlinux.h").exists():
         text = vmlinux_text(types)
@@ -117,6 +130,8 @@ def _vmlinux_dir(
 
 
 def _write_atomically(path: Path, text: str) -> None:
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as out:
         try:
@@ -138,11 +153,29 @@ def _header_dirs(scratch: Path) -> list[Path]:
     return [scratch / "libbpf", _OURS]
 
 
-def _run(command: list[str], source: Path) -> None:
+def _zig_dir(cache_dir: Path | None, scratch: Path) -> Path:
+    """Where Zig may keep things. It waits forever for a folder that can't be made."""
+    folder = (cache_dir or scratch) / "zig"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return scratch
+    return folder if os.access(folder, os.W_OK) else scratch
+
+
+def _run(command: list[str], source: Path, zig_dir: Path) -> None:
+    import subprocess
+
+    folders = dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(zig_dir))
+    environment = {**folders, **os.environ}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment
+        )
     except OSError as error:
-        raise UnsupportedError(f"the compiler '{command[0]}' ({error.strerror})") from error
+        raise UnsupportedError(f"the compiler '{command[0]}' ({error.strerror})").hint(
+            "is $CLANG a compiler? apt install clang, or pip install 'fsession[clang]'"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise CompileError(f"the compiler took over {_TIMEOUT_S} s", str(source)) from error
     if done.returncode:
