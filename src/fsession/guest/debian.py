@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,8 @@ class Debian:
     def _source(self) -> Archive:
         if self._archive is None:
             mirror = configured_mirror(self._mirror)
-            kind = AptArchive if mirror.by_apt else MirrorArchive
+            by_apt = mirror.by_apt and shutil.which("apt-get")
+            kind = AptArchive if by_apt else MirrorArchive
             self._archive = kind(mirror, self.arch, self._folder, self._progress)
         return self._archive
 

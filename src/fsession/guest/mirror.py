@@ -64,7 +64,9 @@ class MirrorArchive:
             release = signed_text(self._release(suite), self.progress)
             wanted = wanted_index(release, suite, self.debian)
             packed = kept.with_name(f"{kept.name}.{wanted.sha256[:16]}")
-            self._fetch_one(suite, wanted, packed, f"fetching the package index of {suite}")
+            uri = f"{self.mirror.uri(suite)}/{wanted.path}"
+            with self.progress.bar(f"fetching the package index of {suite}", wanted.size) as bar:
+                download(uri, wanted, packed, bar)
             write_atomically(kept, _unpacked(packed.read_bytes(), suite))
             packed.unlink()
         return Index(kept.read_text("utf-8", "replace"), suite)
@@ -72,11 +74,21 @@ class MirrorArchive:
     def fetch(self, packages: Sequence[Package]) -> list[Path]:
         """See `Archive.fetch`."""
         debs = self.folder / "debs"
-        for package in packages:
-            wanted = Wanted(package.filename, package.size, package.sha256)
-            label = f"downloading {package.name}"
-            self._fetch_one(package.suite, wanted, debs / package.deb_name, label)
+        missing = [item for item in packages if not (debs / item.deb_name).exists()]
+        if missing:
+            label = missing[0].name + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            total = sum(package.size for package in missing)
+            with self.progress.bar(f"downloading {label}", total) as advance:
+                self._download(missing, debs, advance)
         return [debs / package.deb_name for package in packages]
+
+    def _download(self, packages: Sequence[Package], debs: Path, advance: Advance) -> None:
+        before = 0
+        for package in packages:
+            uri = f"{self.mirror.uri(package.suite)}/{package.filename}"
+            wanted = Wanted(package.filename, package.size, package.sha256)
+            download(uri, wanted, debs / package.deb_name, _after(before, advance))
+            before += package.size
 
     def _release(self, suite: str) -> bytes:
         uri = f"{self.mirror.uri(suite)}/dists/{suite}/InRelease"
@@ -90,11 +102,10 @@ class MirrorArchive:
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(uri, error) from error
 
-    def _fetch_one(self, suite: str, wanted: Wanted, target: Path, label: str) -> None:
-        if target.exists() and target.stat().st_size == wanted.size:
-            return
-        with self.progress.bar(label, wanted.size) as advance:
-            download(f"{self.mirror.uri(suite)}/{wanted.path}", wanted, target, advance)
+
+def _after(before: int, advance: Advance) -> Advance:
+    """Tells `advance` of one of several files, with `before` bytes of others done."""
+    return lambda done: advance(before + done)
 
 
 def wanted_index(release: str, suite: str, debian: str) -> Wanted:
