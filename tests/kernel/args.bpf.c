@@ -21,10 +21,13 @@ s64 words[2];
 s64 beyond[2];
 u64 attach_cookie[2];
 
-/* The first call of the thread: what follows it is none of the test's. */
+/*
+ * The first call of the thread: what follows it is none of the test's. `side` is a constant, here
+ * and below: the verifier does not know that a bool of the kernel is 0 or 1.
+ */
 static __always_inline bool is_mine(u32 side)
 {
-	return (u32)bpf_get_current_pid_tgid() == only_tid && !calls[side & 1];
+	return (u32)bpf_get_current_pid_tgid() == only_tid && !calls[side];
 }
 
 static __always_inline void ask_helpers(u64 *ctx, u32 side, u32 count)
@@ -47,25 +50,25 @@ static __always_inline void ask_helpers(u64 *ctx, u32 side, u32 count)
 	__sync_fetch_and_add(&calls[side], 1);
 }
 
+#define READ(side, count, readable)                                         \
+	do {                                                                \
+		if (!is_mine(side))                                         \
+			return 0;                                           \
+		_Pragma("unroll") for (int i = 0; i < readable; i++)        \
+			direct[side * (WORDS + 1) + i] = ctx[i];            \
+		ask_helpers(ctx, side, count);                              \
+	} while (0)
+
 /* The last number is how many slots of the context may be read: the return value's is the last. */
-#define SESSION(name, target, count, readable)                      \
-	SEC("fsession/" target)                                     \
-	int name(u64 *ctx)                                          \
-	{                                                           \
-		u32 side = bpf_session_is_return(ctx);              \
-                                                                    \
-		if (!is_mine(side))                                 \
-			return 0;                                   \
-		if (side) {                                         \
-			_Pragma("unroll") for (int i = 0; i < readable; i++) \
-				direct[WORDS + 1 + i] = ctx[i];     \
-			ask_helpers(ctx, 1, count);                 \
-		} else {                                            \
-			_Pragma("unroll") for (int i = 0; i < readable; i++) \
-				direct[i] = ctx[i];                 \
-			ask_helpers(ctx, 0, count);                 \
-		}                                                   \
-		return 0;                                           \
+#define SESSION(name, target, count, readable)          \
+	SEC("fsession/" target)                         \
+	int name(u64 *ctx)                              \
+	{                                               \
+		if (bpf_session_is_return(ctx))         \
+			READ(1, count, readable);       \
+		else                                    \
+			READ(0, count, readable);       \
+		return 0;                               \
 	}
 
 SESSION(words_1, "bpf_fentry_test1", 1, 2)
@@ -88,14 +91,21 @@ SESSION(small_struct, "from_kuid_munged", 2, 3)
 SESSION(wide_struct, "ip_setsockopt", 6, 7)
 
 /* The same without looking at the context: what a multi program may do. */
-SEC("fsession.multi/bpf_fentry_test*")
-int many(u64 *ctx)
+static __always_inline void ask_all(u64 *ctx, u32 side)
 {
-	u32 side = bpf_session_is_return(ctx);
 	s64 count = bpf_get_func_arg_cnt(ctx);
 
 	if (is_mine(side))
 		ask_helpers(ctx, side, count < 0 || count > WORDS ? WORDS : count);
+}
+
+SEC("fsession.multi/bpf_fentry_test*")
+int many(u64 *ctx)
+{
+	if (bpf_session_is_return(ctx))
+		ask_all(ctx, 1);
+	else
+		ask_all(ctx, 0);
 	return 0;
 }
 

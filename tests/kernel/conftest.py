@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
+LIMIT_S = 60
 PATIENCE_S = 10  # under emulation, with another guest's load beside it
 
 _STRATEGY_FEATURE = {
@@ -111,6 +113,20 @@ def load(host: KernelHost, objects: Path) -> Iterator[Callable[..., Object]]:
     yield open_and_load
     for obj in opened:
         obj.close()
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """A test that hangs fails, so that the others are heard of."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail(f"not done after {LIMIT_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LIMIT_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ u32 only_tid;
 u32 only_tgid;
 
 /* Counted by all programs below. */
-u64 entries, exits, mismatches, stale_cookies;
+u64 entries, exits, mismatches, stale_cookies, alone;
 
 /* The order in which programs ran: the letter of each, upper case at the exit. */
 u32 trail_used;
@@ -28,15 +28,22 @@ static __always_inline void note(char letter)
 	}
 }
 
-/* At the entry the cookie must be 0 and becomes `value`; at the exit it must be `value` still. */
+/*
+ * At the entry the cookie must be 0 and becomes `value`; at the exit it must be `value` still. An
+ * exit is alone, its cookie 0, where the kernel left out the program at the entry: it does that when
+ * another thread of the CPU was stopped in the middle of the same program.
+ */
 static __always_inline void carry(u64 *ctx, u64 value)
 {
 	u64 *cookie = bpf_session_cookie(ctx);
 
 	if (bpf_session_is_return(ctx)) {
-		if (*cookie != value)
+		if (*cookie == value)
+			__sync_fetch_and_add(&exits, 1);
+		else if (*cookie)
 			__sync_fetch_and_add(&mismatches, 1);
-		__sync_fetch_and_add(&exits, 1);
+		else
+			__sync_fetch_and_add(&alone, 1);
 	} else {
 		if (*cookie)
 			__sync_fetch_and_add(&stale_cookies, 1);
@@ -156,7 +163,10 @@ int session_attach_cookie(u64 *ctx)
 {
 	if (!is_my_thread())
 		return 0;
-	attach_cookie[bpf_session_is_return(ctx)] = bpf_get_attach_cookie(ctx);
+	if (bpf_session_is_return(ctx))
+		attach_cookie[1] = bpf_get_attach_cookie(ctx);
+	else
+		attach_cookie[0] = bpf_get_attach_cookie(ctx);
 	carry(ctx, 77);
 	return 0;
 }

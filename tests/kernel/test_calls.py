@@ -23,12 +23,19 @@ SLEEPERS = 64
 
 
 def counts(obj) -> dict[str, int]:
-    names = ("entries", "exits", "mismatches", "stale_cookies")
-    return {name: obj.globals[name] for name in names}
+    return {name: obj.globals[name] for name in paired(0)}
 
 
 def paired(calls: int) -> dict[str, int]:
-    return {"entries": calls, "exits": calls, "mismatches": 0, "stale_cookies": 0}
+    """What is counted when each call has an entry and an exit, with a cookie of its own."""
+    return {"entries": calls, "exits": calls, "mismatches": 0, "stale_cookies": 0, "alone": 0}
+
+
+def assert_all_accounted(seen: dict[str, int], calls: int, missed: int) -> None:
+    """No cookie of another call; each side of each call ran or is counted as missed."""
+    assert (seen["mismatches"], seen["stale_cookies"]) == (0, 0)
+    assert seen["entries"] + seen["exits"] + seen["alone"] + missed == 2 * calls
+    assert missed <= calls // 10  # rare: a thread has to be stopped inside the program
 
 
 @contextmanager
@@ -74,21 +81,22 @@ def test_threads(strategy, load):
             libc.getpgid(0x100000 + index * CALLS + call)
 
     obj.globals["only_tgid"] = os.getpid()
-    with obj.programs["session_lookup"].attach(strategy=strategy), crowd(THREADS, look_up):
-        pass
-    assert counts(obj) == paired(THREADS * CALLS)
+    with obj.programs["session_lookup"].attach(strategy=strategy) as attachment:
+        with crowd(THREADS, look_up):
+            pass
+        missed = attachment.missed
+    assert_all_accounted(counts(obj), THREADS * CALLS, missed)
 
 
 def test_sleepers(strategy, load):
     """64 threads asleep in the function at once, each woken at its own time."""
     obj = load("sessions", "session_sleep")
     obj.globals["only_tgid"] = os.getpid()
-    with (
-        obj.programs["session_sleep"].attach(strategy=strategy),
-        crowd(SLEEPERS, lambda index: time.sleep(0.1 + index / 1000)),
-    ):
-        pass
-    assert counts(obj) == paired(SLEEPERS)
+    with obj.programs["session_sleep"].attach(strategy=strategy) as attachment:
+        with crowd(SLEEPERS, lambda index: time.sleep(0.1 + index / 1000)):
+            pass
+        missed = attachment.missed
+    assert_all_accounted(counts(obj), SLEEPERS, missed)
 
 
 def test_interrupted_sleepers(strategy, load, eventually):
@@ -101,23 +109,24 @@ def test_interrupted_sleepers(strategy, load, eventually):
         while not done.is_set():
             time.sleep(0.2 + index / 1000)
 
+    def interrupt(threads) -> bool:
+        for thread in threads:
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+        return obj.globals["interrupted"] >= THREADS
+
     obj.globals["only_tgid"] = os.getpid()
     try:
-        with (
-            obj.programs["session_sleep"].attach(strategy=strategy),
-            crowd(THREADS, sleep) as threads,
-        ):
-            for thread in threads:
-                signal.pthread_kill(thread.ident, signal.SIGUSR1)
-            eventually(lambda: obj.globals["interrupted"] >= 1, "no call was interrupted")
-            done.set()
-            for thread in threads:
-                thread.join()
+        with obj.programs["session_sleep"].attach(strategy=strategy):
+            with crowd(THREADS, sleep) as threads:
+                try:
+                    eventually(lambda: interrupt(threads), "no call was interrupted")
+                finally:
+                    done.set()
             seen = counts(obj)
     finally:
-        done.set()
         signal.signal(signal.SIGUSR1, before)
-    assert seen == paired(seen["entries"])
+    assert seen["mismatches"] == seen["stale_cookies"] == 0
+    assert abs(seen["entries"] - seen["exits"]) <= THREADS
 
 
 @pytest.fixture
