@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 
 from fsession.btf.compat import Pair, essential, types_compatible
 from fsession.btf.core_patch import POISON
-from fsession.btf.types import Enum, Enum64, Float, Func, Int, Ptr, TypeId, Var
+from fsession.btf.types import Enum, Enum64, Float, Func, Int, Ptr, Typedef, TypeId, Var
 from fsession.errors import BadInputError, InternalError, NotFoundError, UnsupportedError
 from fsession.host import Fd, LoadRequest
 from fsession.isa.insn import Insn, InsnOff, call_helper, lddw, load_map_fd, load_map_value, offsets
 from fsession.isa.opcode import CALL_KFUNC, Pseudo
 from fsession.spec import CoreRelo, KfuncCall, KsymRef, MapRef, MapValueRef
-from fsession.uapi import ProgType
+from fsession.uapi import AttachType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fsession.btf.catalog import Types
     from fsession.btf.core import Relocator
+    from fsession.btf.types import Type
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec, Reloc
 
@@ -48,6 +49,12 @@ _SINCE = {
     "bpf_copy_from_user_str": "Linux 6.12",
 }
 _NEAR = 3
+# Tracepoints, iterators and security hooks: what their BTF type is named after.
+_NAMED_TARGETS: dict[AttachType, tuple[str, type[Type]]] = {
+    AttachType.TRACE_RAW_TP: ("btf_trace_", Typedef),
+    AttachType.TRACE_ITER: ("bpf_iter_", Func),
+    AttachType.LSM_MAC: ("bpf_lsm_", Func),
+}
 # The load of a function's BTF id, to test a weak kfunc against NULL, and this kfunc came with the
 # same release, Linux 6.4; before it only variables could be loaded so.
 _CAME_WITH_FUNCTION_IDS = "bpf_dynptr_slice"
@@ -71,6 +78,8 @@ def resolve(
         raise BadInputError(
             f"program '{spec.name}': no kind of program is in section '{spec.section}'"
         ).hint("a section is named after a kind, a slash and the target: fsession/icmp_rcv")
+    if not attach_btf_id and spec.attach_type in _NAMED_TARGETS:
+        attach_btf_id = _named_target(spec, host)
     linker = _Linker(spec, host, maps)
     for reloc in spec.relocs:
         linker.apply(reloc)
@@ -91,6 +100,15 @@ def resolve(
         lines=spec.lines,
         poison=tuple(linker.poison),
     )
+
+
+def _named_target(spec: ProgramSpec, host: Host) -> TypeId:
+    """The target of a program that is not attached to a function, by its name's prefix."""
+    assert spec.attach_type is not None
+    prefix, kind = _NAMED_TARGETS[spec.attach_type]
+    if not spec.target:
+        raise BadInputError(f"program '{spec.name}': section '{spec.section}' names no target")
+    return host.types("").id_of(prefix + spec.target, kind)
 
 
 def find_function(host: Host, name: str) -> tuple[str, TypeId] | None:

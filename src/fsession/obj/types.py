@@ -5,10 +5,15 @@ are filled in from the ELF sections and symbols. And the kernel has no externs i
 of their records these are made (ids stay, so that every reference stays right)::
 
     FUNC f, extern                  FUNC f, global; its nameless parameters get a name
-    VAR v, extern                   VAR v, global
+    VAR v, extern, in .ksyms        void *, as its type may be void, or only declared
+    VAR v, extern, in .kconfig      VAR v, global
     DATASEC .ksyms                  void *, which nothing refers to
     DATASEC .kconfig, no places     DATASEC .kconfig, variables laid out one after the other
     FUNC f, global, hidden in ELF   FUNC f, static: verified with its callers, not on its own
+    DECL_TAG of what became void *  void *
+
+Where the compiler has kept only a member of a static struct, its variable is smaller than its
+type, which the kernel refuses: such a variable is left out of its DATASEC.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from fsession.btf.types import (
     VOID,
     Array,
     DataSec,
+    DeclTag,
     Enum,
     Enum64,
     Float,
@@ -86,7 +92,8 @@ def read_types(data: bytes, elf: Elf, name: str) -> ObjectTypes:
     }
     externs = _externs(types, [records[id] for id in sections.values()])
     changed = {**_changed_sections(types, elf, sections, externs), **_changed_functions(types, elf)}
-    changed |= _changed_externs(types, records)
+    changed |= _changed_externs(types, records, sections.get(KSYMS))
+    changed |= _changed_tags(records, changed)
     return ObjectTypes(_rebuilt(types, records, changed), externs, sections)
 
 
@@ -164,6 +171,8 @@ def _placed(
     placed = []
     for variable in section.variables:
         symbol = symbols.get((found.index, types.name_of(variable.type)))
+        if variable.size < types.size_of(variable.type):
+            continue
         placed.append(replace(variable, offset=symbol.value if symbol else variable.offset))
     placed.sort(key=lambda variable: variable.offset)
     _check_places(types, section.name, placed, found.size)
@@ -225,14 +234,28 @@ def _extern(types: Types, section: str, id: TypeId, end: int) -> Extern:
     return Extern(record.name, section, record.type, False, -(-end // align) * align, size)
 
 
-def _changed_externs(types: Types, records: list[Type]) -> dict[TypeId, Type]:
+def _changed_externs(types: Types, records: list[Type], ksyms: TypeId | None) -> dict[TypeId, Type]:
     changed: dict[TypeId, Type] = {}
-    for id, record in enumerate(records):
-        if isinstance(record, Func | Var) and record.linkage == _EXTERN:
-            changed[TypeId(id)] = replace(record, linkage=_GLOBAL)
+    section = records[ksyms] if ksyms else None
+    symbols = {place.type for place in section.variables} if isinstance(section, DataSec) else ()
+    for number, record in enumerate(records):
+        id = TypeId(number)
+        if isinstance(record, Var) and id in symbols:
+            changed[id] = Ptr(VOID)
+        elif isinstance(record, Func | Var) and record.linkage == _EXTERN:
+            changed[id] = replace(record, linkage=_GLOBAL)
             if isinstance(record, Func):
-                changed[record.type] = _named_params(types.prototype(TypeId(id)), record.name)
+                changed[record.type] = _named_params(types.prototype(id), record.name)
     return changed
+
+
+def _changed_tags(records: list[Type], changed: dict[TypeId, Type]) -> dict[TypeId, Type]:
+    """Tags of what has become a pointer go with it."""
+    return {
+        TypeId(number): Ptr(VOID)
+        for number, record in enumerate(records)
+        if isinstance(record, DeclTag) and isinstance(changed.get(record.type), Ptr)
+    }
 
 
 def _named_params(prototype: FuncProto, name: str) -> FuncProto:

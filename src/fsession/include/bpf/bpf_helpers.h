@@ -19,6 +19,10 @@
 #define __uint(name, value) int (*name)[value]
 #define __type(name, value) typeof(value) *name
 #define __array(name, value) typeof(value) *name[]
+/* A number of 64 bits (map_extra): an array can't be that long, an enumerator can. */
+#define __ulong(name, value) enum { __ULONG_NAME(__ulong_, __COUNTER__) = (value) } name
+#define __ULONG_NAME(stem, n) __ULONG_PASTE(stem, n)
+#define __ULONG_PASTE(stem, n) stem##n
 
 /* Externs that the loader fills: functions and symbols of the kernel, its configuration. */
 #define __ksym __attribute__((section(".ksyms")))
@@ -61,7 +65,11 @@
 #define barrier_var(variable) asm volatile("" : "+r"(variable))
 #endif
 
+/* Whether a weak __ksym is there. */
 #define bpf_ksym_exists(symbol) (!!(symbol))
+
+/* Leave for another program of a prog array; the index is a constant. */
+#define bpf_tail_call_static(ctx, map, slot) bpf_tail_call(ctx, map, slot)
 
 /* How a map is pinned when it is created. */
 enum libbpf_pin_type {
@@ -127,6 +135,15 @@ enum libbpf_tristate {
 		unsigned long long __snprintf_data[] = { __U64_LIST(__VA_ARGS__) }; \
 		bpf_snprintf(out, out_size, __snprintf_fmt, __snprintf_data,    \
 			     sizeof(__snprintf_data));                          \
+	})
+
+/* A line of an iterator's file, with up to 12 values. */
+#define BPF_SEQ_PRINTF(seq, fmt, ...)                                           \
+	({                                                                      \
+		static const char __seq_fmt[] = fmt;                            \
+		unsigned long long __seq_data[] = { __U64_LIST(__VA_ARGS__) };  \
+		bpf_seq_printf(seq, __seq_fmt, sizeof(__seq_fmt), __seq_data,   \
+			       sizeof(__seq_data));                             \
 	})
 
 #endif
