@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fsession.btf.encode import Builder, encode
 from fsession.btf.format import definition
 from fsession.btf.kinds import KINDS
 from fsession.btf.model import Models
+from fsession.btf.vmlinux_h import vmlinux_h
 from fsession.errors import BadInputError
 from fsession.uapi import BtfKind
 
@@ -330,6 +332,8 @@ def touch(types: Types) -> int:
             good += 1
         except BadInputError:
             continue
+    with suppress(BadInputError):
+        "".join(vmlinux_h(types))
     return good
 
 

@@ -34,7 +34,8 @@ __all__ = ["vmlinux_h"]
 
 _DEPTH = 300
 _KFUNC_TAG = "bpf_kfunc"
-_BUILTIN = frozenset({"__builtin_va_list"})  # typedefs that the compiler has itself
+# Names that the compiler has itself; its va_list is 8 bytes, where that of x86 has 24.
+_BUILTIN = {"typedef __builtin_va_list": 1}
 _HEAD = """\
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
@@ -81,7 +82,7 @@ class _Order:
     def __init__(self, types: Types) -> None:
         self._types = types
         self._names: dict[TypeId, str] = {}
-        self._taken: dict[str, int] = {}
+        self._taken: dict[str, int] = dict(_BUILTIN)
         self._values_taken: dict[str, int] = {}
         self._spelled: set[TypeId] = set()
         self._spelling = Spelling(types, tag_name=self._tag_name, value_name=self._value_name)
@@ -128,7 +129,8 @@ class _Order:
                 yield from self._need(kind.type, whole=False, depth=depth + 1)
             case Array():
                 yield from self._need(kind.type, whole=True, depth=depth + 1)
-            case FuncProto():
+            case FuncProto() if type_id not in self._done:
+                self._done.add(type_id)
                 for used in (kind.type, *(param.type for param in kind.params)):
                     yield from self._need(used, whole=False, depth=depth + 1)
             case Struct() | Union() | Fwd():
@@ -143,8 +145,7 @@ class _Order:
         if type_id not in self._done:
             self._done.add(type_id)
             yield from self._need(kind.type, whole=False, depth=depth + 1)
-            if kind.name not in _BUILTIN:
-                yield self._spelling.define(type_id)
+            yield self._spelling.define(type_id)
         if whole:
             yield from self._need(kind.type, whole=True, depth=depth + 1)
 
@@ -156,7 +157,7 @@ class _Order:
             if tag not in self._declared:
                 self._declared.add(tag)
                 yield f"{tag};"
-        if isinstance(kind, Fwd) or (kind.name and (not whole or type_id in self._done)):
+        if isinstance(kind, Fwd) or type_id in self._done or (kind.name and not whole):
             return
         if not kind.name and not depth:
             return  # spelled out where it is used
