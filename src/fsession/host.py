@@ -29,8 +29,10 @@ __all__ = [
     "LinkInfo",
     "LoadRequest",
     "Map",
+    "PrintkReader",
     "Program",
     "ProgramInfo",
+    "RingReader",
     "TestResult",
 ]
 

@@ -51,7 +51,7 @@ from fsession.uapi import BtfKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HEAD_BYTES", "KINDS", "KIND_OF", "Head", "Kind", "body_bytes"]
+__all__ = ["HEAD_BYTES", "KINDS", "KIND_OF", "MAX_VLEN", "Head", "Kind", "body_bytes"]
 
 HEAD_BYTES = 12
 MAX_VLEN = 0xFFFF

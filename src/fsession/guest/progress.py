@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "Quiet", "StderrProgress"]
+__all__ = ["Advance", "Progress", "Quiet", "StderrProgress"]
 
 Advance = Callable[[int], None]  # called with the bytes there are by now
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fsession.obj.elf import Elf, Section
     from fsession.obj.types import ObjectTypes
 
-__all__ = ["data_sections", "section_map", "section_variables"]
+__all__ = ["KEY_BYTES", "data_sections", "section_map", "section_variables"]
 
 KEY_BYTES = 4
 _PLAIN, _READ_ONLY = (".data", ".bss"), ".rodata"
