@@ -35,7 +35,8 @@ format: $(VENV)/.ready
 test: test-unit test-kernel test-guests
 
 test-unit: setup-test
-	@$(BIN)/pytest -q -m "not kernel and not guest"
+	@btf=$$($(PYTHON) scripts/guest_btf.py 7.2) && \
+	    FSESSION_UAPI_BTF=$$btf $(BIN)/pytest -q -m "not kernel and not guest"
 
 test-kernel: setup-test
 	@$(BIN)/pytest -q -m "kernel and not guest" --ignore=tests/kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from fsession.errors import GuestError
@@ -29,3 +30,7 @@ def guest_btf(kernel: str, arch: str = "x86_64") -> Path:
             raise GuestError(f"reading the BTF of Linux {kernel} {arch} ended with {status}")
         part.rename(path)
     return path
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{guest_btf(*sys.argv[1:])}\n")
