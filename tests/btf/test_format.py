@@ -318,3 +318,9 @@ def test_header_of_types_that_need_an_order(tmp_path: Path):
     for line in ("struct same___2 {", "typedef struct same___2 same;", "struct inner {"):
         assert line in text
     assert text.index("struct inner {") < text.index("struct outer {")
+
+
+def test_a_bit_field_of_void():
+    c = C()
+    c.struct("s", 4, ("a", "u8", 0), ("b", "void", 8, 3))
+    assert "void b: 3;" in definition(c.build.types(), c.ids["s"])

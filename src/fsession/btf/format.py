@@ -257,7 +257,7 @@ def _next(at: int, member: Member, size: int, align: int, packed: bool) -> int:
     """Where the compiler puts a member that comes at bit `at`."""
     if not member.bits:
         return -(-at // (align * 8)) * align * 8
-    unit = size * 8
+    unit = max(size, 1) * 8  # corrupt BTF may have bit-fields of void
     if packed or at // unit == (at + member.bits - 1) // unit:
         return at
     return -(-at // unit) * unit
