@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import time
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import UnsupportedError
@@ -77,23 +78,36 @@ class PrintkPipe:
         return self._fd
 
     def read(self, timeout_s: float | None = None) -> list[str]:
-        """What programs have printed, waiting at most `timeout_s` for the first line."""
+        """What programs have printed, waiting at most `timeout_s` for the first line.
+
+        Lines of other events, and wake-ups without any line, do not end the waiting.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._wait(deadline):
+            lines, ended = self._lines()
+            texts = [text for text in map(self._messages.of, lines) if text is not None]
+            if texts or ended:
+                return texts
+        return []
+
+    def _wait(self, deadline: float | None) -> bool:
+        left_ms = None if deadline is None else max(0, (deadline - time.monotonic()) * 1000)
         waiter = select.poll()
         waiter.register(self._fd, select.POLLIN)
-        if not waiter.poll(None if timeout_s is None else timeout_s * 1000):
-            return []
+        return bool(waiter.poll(left_ms))
+
+    def _lines(self) -> tuple[list[str], bool]:
+        """Whole lines that are there, and whether the pipe ended (tracing was switched off)."""
         lines: list[str] = []
         while True:
             try:
                 data = os.read(self._fd, _READ_BYTES)
             except BlockingIOError:
-                break
+                return lines, False
             *whole, self._rest = (self._rest + data).split(b"\n")
             lines += [line.decode(errors="replace") for line in whole]
             if not data:
-                break
-        texts = map(self._messages.of, lines)
-        return [text for text in texts if text is not None]
+                return lines, True
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
