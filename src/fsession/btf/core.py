@@ -9,7 +9,6 @@ only if it can be reached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fsession.btf.compat import Pair, essential, same_kind, types_compatible, types_match
@@ -18,6 +17,7 @@ from fsession.btf.core_path import Path, enum_path, field_path, match_enum, matc
 from fsession.btf.core_value import Value, value_of
 from fsession.btf.types import Enum, Enum64
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.uapi import CoreReloKind
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Relocation(Protocol):
     def access(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Match:
     """A candidate that has what is asked for, and the answer there."""
 

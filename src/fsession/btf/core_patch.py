@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import VOID, TypeId
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.insn import Insn, call_helper
 from fsession.isa.opcode import Class, Size, Source
 
@@ -25,7 +26,7 @@ _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _MAX_OFFSET = (1 << 15) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CoreResult:
     """What one relocation asks for, as the program was compiled and on the target.
 

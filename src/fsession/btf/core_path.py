@@ -7,13 +7,14 @@ Members without a name do not count when it is matched: what lies in them may mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.btf.catalog import MAX_DEPTH
 from fsession.btf.compat import Pair, essential, fields_compatible
 from fsession.btf.types import Array, Enum, Enum64, Member, Struct, TypeId, Union
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -23,7 +24,7 @@ __all__ = ["Path", "Step", "enum_path", "field_path", "match_enum", "match_field
 _MAX_STEPS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One step: member `name` of `type`, or, without a name, element `index`, itself of `type`."""
 
@@ -32,7 +33,7 @@ class Step:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Path:
     """Steps from a root type to a field (or one enumerator), and where that lies."""
 

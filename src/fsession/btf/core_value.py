@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.btf.catalog import MAX_DEPTH
 from fsession.btf.types import Array, Enum, Enum64, Int, Ptr, TypeId
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.uapi import CoreReloKind
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _REGISTER_BITS = 64
 _K = CoreReloKind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """An answer, and what `apply` must know of it.
 
@@ -43,7 +43,7 @@ def value_of(kind: CoreReloKind, path: Path) -> Value:
     return _VALUES[kind](path)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Field:
     """Where a field is loaded from, in bytes, and its place in bits."""
 

@@ -6,12 +6,12 @@ raises `BadInputError` with the byte offset in the whole BTF blob.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct as Packer
 from typing import TYPE_CHECKING
 
 from fsession.btf.kinds import HEAD_BYTES, KINDS, MAX_VLEN, Head, body_bytes
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ HEADER = Packer(
 _HEAD = Packer("<III")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sections:
     """Where the two sections of a BTF blob lie, in bytes from its start."""
 

@@ -15,9 +15,8 @@ One table for both directions: `read` makes the value of a head and a body, `wri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct as Packer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsession.btf.types import (
     Array,
@@ -46,6 +45,7 @@ from fsession.btf.types import (
     Var,
     Volatile,
 )
+from fsession.frozen import frozen
 from fsession.uapi import BtfKind
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ _PARAM = Packer("<II")  # struct btf_param
 _SECVAR = Packer("<III")  # struct btf_var_secinfo
 
 
-@dataclass(slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of a record, its name resolved; `word` is the size or the type id."""
 
     name: str
@@ -77,7 +76,7 @@ class Head:
     word: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """A row of the table. `read` takes head, body and the string section; `write` inverts it."""
 

@@ -7,12 +7,12 @@ last argument. What the kernel refuses (kernel/bpf/btf.c, btf_distill_func_proto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.btf.catalog import POINTER_BYTES
 from fsession.btf.types import VOID, Enum, Enum64, Func, FuncProto, Int, Ptr, Struct, TypeId, Union
 from fsession.errors import BadInputError, UnsupportedError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -27,7 +27,7 @@ MAX_RETURN_BYTES = 8
 _PROTO_HEAD_WORDS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arg:
     """An argument: its first slot, its size in bytes."""
 
@@ -37,7 +37,7 @@ class Arg:
     is_struct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FuncModel:
     """``struct btf_func_model``; `slots` is the number of argument slots, `return_size` bytes."""
 
@@ -47,7 +47,7 @@ class FuncModel:
     return_signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Value:
     """Size of a type as an argument or result; -1 where the kernel takes no value of it."""
 

@@ -6,8 +6,9 @@ A type refers to others by id (`TypeId`), never by object: ids belong to a catal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NewType
+
+from fsession.frozen import frozen
 
 __all__ = [
     "VOID",
@@ -45,12 +46,12 @@ TypeId = NewType("TypeId", int)
 VOID = TypeId(0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Void:
     """Type id 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Int:
     """``BTF_KIND_INT``: `encoding` bits are SIGNED 1, CHAR 2, BOOL 4."""
 
@@ -73,14 +74,14 @@ class Int:
         return bool(self.encoding & 4)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ptr:
     """``BTF_KIND_PTR``: a pointer to `type`."""
 
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Array:
     """``BTF_KIND_ARRAY``: `nelems` elements of `type`; 0 for a flexible array."""
 
@@ -89,7 +90,7 @@ class Array:
     nelems: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """A member of a struct or union; `bits` is 0 unless it is a bit-field."""
 
@@ -99,7 +100,7 @@ class Member:
     bits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Struct:
     """``BTF_KIND_STRUCT``. `kind_flag`: the wire form gives bit-field sizes with the offsets."""
 
@@ -109,7 +110,7 @@ class Struct:
     kind_flag: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Union:
     """``BTF_KIND_UNION``: as `Struct`, its members overlap."""
 
@@ -119,7 +120,7 @@ class Union:
     kind_flag: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enumerator:
     """A name and value of an enum."""
 
@@ -127,7 +128,7 @@ class Enumerator:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enum:
     """``BTF_KIND_ENUM``: values of up to 32 bits, signed if `is_signed`."""
 
@@ -137,7 +138,7 @@ class Enum:
     is_signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enum64:
     """``BTF_KIND_ENUM64``: values of up to 64 bits, signed if `is_signed` (Linux 6.0)."""
 
@@ -147,7 +148,7 @@ class Enum64:
     is_signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fwd:
     """``BTF_KIND_FWD``: a struct, or a union, that is only declared."""
 
@@ -155,7 +156,7 @@ class Fwd:
     is_union: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Typedef:
     """``BTF_KIND_TYPEDEF``."""
 
@@ -163,28 +164,28 @@ class Typedef:
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Volatile:
     """``BTF_KIND_VOLATILE``."""
 
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Const:
     """``BTF_KIND_CONST``."""
 
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restrict:
     """``BTF_KIND_RESTRICT``."""
 
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Func:
     """``BTF_KIND_FUNC``: `type` is a `FuncProto`; `linkage` 0 static, 1 global, 2 extern."""
 
@@ -193,7 +194,7 @@ class Func:
     linkage: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Param:
     """A parameter; name "" and type 0 as the last one mean variadic."""
 
@@ -201,7 +202,7 @@ class Param:
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FuncProto:
     """``BTF_KIND_FUNC_PROTO``: `type` is what is returned, 0 for void."""
 
@@ -213,7 +214,7 @@ class FuncProto:
         return bool(self.params) and not self.params[-1].name and not self.params[-1].type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Var:
     """``BTF_KIND_VAR``: a global variable; `linkage` 0 static, 1 global, 2 extern."""
 
@@ -222,7 +223,7 @@ class Var:
     linkage: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecVar:
     """A variable's place in a section, in bytes."""
 
@@ -231,7 +232,7 @@ class SecVar:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSec:
     """``BTF_KIND_DATASEC``: an ELF section and its variables."""
 
@@ -240,7 +241,7 @@ class DataSec:
     variables: tuple[SecVar, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Float:
     """``BTF_KIND_FLOAT``."""
 
@@ -248,7 +249,7 @@ class Float:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeclTag:
     """``BTF_KIND_DECL_TAG``: `component` is a member's or parameter's index, -1 the whole."""
 
@@ -258,7 +259,7 @@ class DeclTag:
     kind_flag: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TypeTag:
     """``BTF_KIND_TYPE_TAG``: ``__user``, ``__rcu`` and the like, on what a pointer points to."""
 
