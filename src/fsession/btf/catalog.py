@@ -48,7 +48,6 @@ MAX_DEPTH = 64  # of types in each other, as members, elements or qualifiers: th
 _CACHE_TYPES = 4096
 _TRANSPARENT = (Typedef, Const, Volatile, Restrict, TypeTag)
 _SIZED = (Int, Struct, Union, Enum, Enum64, Float, DataSec)
-_FUNC_INFOS = frozenset(KIND_OF[Func].number << 24 | linkage for linkage in range(3))
 
 
 class Types:
@@ -150,7 +149,7 @@ class Types:
 
         Only those that match `glob`: ``*``, ``?`` and ``[…]``, see `btf.glob`.
         """
-        offsets, indexes = self._records.of_infos(_FUNC_INFOS)
+        offsets, indexes = self._records.of_kind(KIND_OF[Func].number)
         pairs = zip(offsets, indexes, strict=True)
         first, strings, text = self.first_id, self.strings, self.strings.ascii()
         if glob != "*":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Records"]
 
+_KIND_BYTE = 7  # of a record: the last of the info word
 _WALK_STEP = 4096
 _SAMPLES = 256
 _SEARCHES_BEFORE_INDEX = 8  # a search costs 2 ms in vmlinux's BTF, the index of all names 15
@@ -73,11 +74,13 @@ class Records:
         """The kind number of a record that is there."""
         return self.words[self._starts[index] + 1] >> 24 & 0x1F
 
-    def of_infos(self, infos: Collection[int]) -> tuple[Iterator[int], Iterator[int]]:
-        """Name offsets and indexes of all records with one of these info words."""
-        starts, words = self.starts(), self.words
-        flags = list(map(infos.__contains__, map(words[1:].__getitem__, starts)))
-        return map(words.__getitem__, compress(starts, flags)), compress(count(), flags)
+    def of_kind(self, kind: int) -> tuple[Iterator[int], Iterator[int]]:
+        """Name offsets and indexes of all records of one kind."""
+        starts = self.starts()
+        places = self._sections
+        kinds = self._data[places.types + _KIND_BYTE : places.types_end : 4]
+        flags = bytes(map(kinds.__getitem__, starts)).translate(_flags_of(kind))
+        return map(self.words.__getitem__, compress(starts, flags)), compress(count(), flags)
 
     def named(self, name: str, kinds: Collection[int]) -> Iterator[int]:
         """Indexes of the records of one of `kinds` that have this name, in their order."""
@@ -168,3 +171,8 @@ class Records:
             raise
         if len(self._starts) - before < records:
             self._walk = None
+
+
+def _flags_of(kind: int) -> bytes:
+    """A table for `bytes.translate`: 1 for bytes with this kind, whatever the kind flag is."""
+    return bytes(byte & 0x1F == kind for byte in range(256))

@@ -73,9 +73,9 @@ class Strings:
     def matching(self, pattern: str) -> dict[int, str]:
         """All strings, the base's too, that a regular expression matches as a whole."""
         found = self._base.matching(pattern) if self._base else {}
-        whole = re.compile(rb"(?<![^\0])(?:" + pattern.encode() + rb")(?=\0)")
-        for match in whole.finditer(self.section):
-            found[self.first + match.start()] = match[0].decode("utf-8", "surrogateescape")
+        whole = re.compile(rb"\0(" + pattern.encode() + rb")(?=\0)")
+        for match in whole.finditer(b"\0" + self.section):  # split BTF does not begin with a NUL
+            found[self.first + match.start()] = match[1].decode("utf-8", "surrogateescape")
         return found
 
     def ascii(self) -> str | None:
