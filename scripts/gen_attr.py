@@ -37,6 +37,7 @@ STRUCTS = (
     "bpf_common_attr",
     "bpf_func_info",
     "bpf_line_info",
+    "bpf_core_relo",
 )
 
 HEAD = '''\

@@ -400,6 +400,12 @@ FIELDS: dict[str, dict[str, tuple[int, int]]] = {
         "line_off": (8, 4),
         "line_col": (12, 4),
     },
+    "bpf_core_relo": {
+        "insn_off": (0, 4),
+        "type_id": (4, 4),
+        "access_str_off": (8, 4),
+        "kind": (12, 4),
+    },
 }
 
 SIZES = {
@@ -432,4 +438,5 @@ SIZES = {
     "bpf_common_attr": 24,
     "bpf_func_info": 8,
     "bpf_line_info": 16,
+    "bpf_core_relo": 16,
 }
