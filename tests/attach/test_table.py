@@ -193,7 +193,7 @@ def test_shape_is_checked(slots, cpus):
 
 @pytest.mark.parametrize(("count", "cpus"), [(1, 1), (2, 2), (3, 4), (96, 128)])
 def test_lines_for_all_cpus(count, cpus):
-    assert Table.for_cpus(count).cpus == cpus
+    assert Table.for_cpus(count, 16).cpus == cpus
 
 
 def test_stacks_spread():

@@ -11,11 +11,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fsession.attach.attachment import Attachment
-from fsession.attach.multi import Multi
 from fsession.attach.native import Native
-from fsession.attach.pair import Pairs
 from fsession.attach.plan import Strategy, choose
-from fsession.attach.table import DEFAULT_SLOTS
 from fsession.errors import BadInputError, InternalError
 from fsession.uapi import AttachType
 
@@ -36,6 +33,9 @@ SINGLE = {
     AttachType.TRACE_FEXIT_MULTI: AttachType.TRACE_FEXIT,
 }
 """The attach type for one function of each for many."""
+
+DEFAULT_SLOTS = 16384
+"""Slots in the table of a split session: 256 KiB."""
 
 _MULTI = {single: multi for multi, single in SINGLE.items()}
 
@@ -76,6 +76,8 @@ def prepare_many(
     plan = choose(host.why_not, strategy, many=True)
     if plan.strategy is not Strategy.MULTI:
         return _one_each(spec, host, maps, targets, plan.strategy, slots, refused)
+    from fsession.attach.multi import Multi
+
     parts: list[Prepared] = []
     with ExitStack() as stack:
         for (_, is_program), members in groupby(sorted(targets, key=_place), _place):
@@ -120,6 +122,8 @@ def _one_each(
         return prepare_many(spec, host, maps, targets, strategy, refused=refused, slots=slots)
     plan = choose(host.why_not, strategy)
     if plan.strategy is Strategy.SPLIT:
+        from fsession.attach.pair import Pairs  # half of what importing this package would cost
+
         return Pairs(single, host, maps, targets, slots, refused)
     return Native(single, host, maps, targets, plan.strategy, refused)
 

@@ -49,10 +49,9 @@ if TYPE_CHECKING:
     from fsession.attach.sequence import Address, Jump
     from fsession.isa.insn import Insn
 
-__all__ = ["BUCKET_SLOTS", "DEFAULT_SLOTS", "SPILL_BYTES", "Table"]
+__all__ = ["BUCKET_SLOTS", "SPILL_BYTES", "Table"]
 
 BUCKET_SLOTS = 8
-DEFAULT_SLOTS = 16384  # 256 KiB
 SPILL_BYTES = 16
 
 _SLOT_BYTES = 16
@@ -73,7 +72,7 @@ class Table:
     """
 
     cpus: int
-    slots: int = DEFAULT_SLOTS
+    slots: int
     name: str = ".session"
 
     def __post_init__(self) -> None:
@@ -85,7 +84,7 @@ class Table:
                 raise BadInputError(f"{number} {what} of a session table: not a power of two")
 
     @classmethod
-    def for_cpus(cls, count: int, slots: int = DEFAULT_SLOTS) -> Table:
+    def for_cpus(cls, count: int, slots: int) -> Table:
         """A table for a host with `count` possible CPUs."""
         return cls(1 << (count - 1).bit_length(), slots)
 
