@@ -157,8 +157,11 @@ class Types:
             return ((names[at], TypeId(first + index)) for at, index in pairs if at in names)
         if text is None:
             return ((strings[at], TypeId(first + index)) for at, index in pairs)
-        end = text.index
-        return ((text[at : end("\0", at)], TypeId(first + index)) for at, index in pairs)
+        end = text.find  # beyond the last string there is none: `strings` says so
+        return (
+            (text[at : end("\0", at)] if at < len(text) else strings[at], TypeId(first + index))
+            for at, index in pairs
+        )
 
     # -- meaning -------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class Strings:
         self._data = data
         self._base = base
         self._start, self._stop = sections.strings, sections.strings_end
+        if not base and data[self._start : self._start + 1].strip(b"\0"):
+            raise BadInputError("the first BTF string is not empty", self._start)
         self.first: int = base.end if base else 0
         self.end: int = self.first + self._stop - self._start
         self._cache: dict[int, str] = {}
