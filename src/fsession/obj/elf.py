@@ -12,9 +12,9 @@ their string table, symbols are in sections that exist. What does not hold is `B
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 
 __all__ = [
     "ABS64",
@@ -49,7 +49,7 @@ _STV_INTERNAL, _STV_HIDDEN = 1, 2
 _MAX_ZEROED_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A section; `data` is empty where the file holds no bytes for it (`is_zeroed`: ``.bss``)."""
 
@@ -74,7 +74,7 @@ class Section:
         return bool(self.flags & _SHF_ALLOC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbol:
     """A symbol; `section` is None for an extern and for absolute ones (`is_extern` tells)."""
 
@@ -90,7 +90,7 @@ class Symbol:
     is_hidden: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Relocation:
     """What is at `offset` of a section depends on `symbol`."""
 
@@ -99,7 +99,7 @@ class Relocation:
     symbol: Symbol
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Elf:
     """A file: sections by index, symbols, and the relocations of each section by its index."""
 
@@ -115,7 +115,7 @@ class Elf:
         return self.relocations.get(section.index, ())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Header:
     """``Elf64_Shdr`` less what BPF objects have no use for."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fsession.btf.types import Func, TypeId
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.uapi import CoreReloKind
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _KINDS = frozenset(CoreReloKind)
 _SLOT = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LineRecord:
     """``struct bpf_line_info``: string offsets, and line << 10 | column."""
 
@@ -46,7 +47,7 @@ class LineRecord:
     place: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelocRecord:
     """``struct bpf_core_relo``."""
 

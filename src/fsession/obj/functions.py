@@ -14,10 +14,10 @@ immediate an offset in bytes, of the section.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.insn import SLOT_BYTES, Insn, InsnOff, decode
 from fsession.isa.opcode import CALL_HELPER, CALL_LOCAL
 from fsession.obj.elf import INSN32, INSN64
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Body", "Function", "Functions", "Places"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """Where a function lies: `start` and `end` are slots in the section."""
 
@@ -45,7 +45,7 @@ class Function:
     is_local: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Body:
     """A function's instructions. Slots in `callees` and `relocs` count from its start.
 
@@ -58,7 +58,7 @@ class Body:
     relocs: tuple[Reloc, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """What a relocation can be of: map by (section, offset), data section by index, extern."""
 

@@ -7,9 +7,10 @@ the kernel has them; relocations, function and line information move along.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fsession.frozen import frozen
 from fsession.isa.insn import InsnOff, call_kfunc
 from fsession.isa.opcode import Pseudo
 from fsession.spec import CoreRelo, FuncInfo, KfuncCall, LineInfo
@@ -27,7 +28,7 @@ _U32 = 0xFFFF_FFFF
 _COLUMN_BITS = 10  # struct bpf_line_info: line_col is line << 10 | column
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Linked:
     """What `link` makes, in the terms of `ProgramSpec`."""
 

@@ -18,7 +18,7 @@ type, which the kernel refuses: such a variable is left out of its DATASEC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.btf.catalog import Types
@@ -44,6 +44,7 @@ from fsession.btf.types import (
     Void,
 )
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from fsession.btf.types import Type
@@ -56,7 +57,7 @@ _STATIC, _GLOBAL, _EXTERN = 0, 1, 2
 _LEAVES = (Void, Int, Enum, Enum64, Fwd, Float)  # kinds that refer to no other type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extern:
     """Something the kernel has to give. `type` is the `Func`, or a variable's type; VOID: untyped.
 
@@ -71,7 +72,7 @@ class Extern:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectTypes:
     """The types, ready for the kernel; externs by name; the DATASEC of each section by its name."""
 
