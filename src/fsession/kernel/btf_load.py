@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from errno import EINVAL
 from typing import TYPE_CHECKING
 
 from fsession.errors import KernelError
@@ -68,7 +69,25 @@ def encode_lines(lines: Iterable[LineInfo], strings: StringTable) -> bytes:
 
 
 def load_btf(data: bytes, what: str) -> Fd:
-    """BPF_BTF_LOAD. Raises `KernelError` with the kernel's log."""
+    """BPF_BTF_LOAD, without the kinds of newer kernels where this one refuses them.
+
+    Raises `KernelError` with the kernel's log.
+    """
+    try:
+        return _load(data, what)
+    except KernelError as error:
+        from fsession.obj.older import for_older_kernels
+
+        older = for_older_kernels(data)
+        if error.errno != EINVAL or older == data:
+            raise
+        try:
+            return _load(older, what)
+        except KernelError:
+            raise error from None
+
+
+def _load(data: bytes, what: str) -> Fd:
     blob = Buffer(data)
     attr = pack("btf_load", btf=blob.address, btf_size=blob.size)
     try:
