@@ -300,6 +300,8 @@ REFUSED = [
      "'p' in section 'raw_tp'"),
     ("data elsewhere", 'int x SEC("mine") = 1; SEC("raw_tp") int p(void *c) { return x++; }',
      "section 'mine', which is none of .data, .bss, .rodata"),
+    ("kconfig", 'extern char CONFIG_X[5000] __kconfig; SEC("raw_tp") int p(void *c) '
+     "{ return CONFIG_X[1]; }", "kconfig extern 'CONFIG_X' has a type of 5000 bytes"),
     ("version", 'short v SEC("version") = 1;', "'version' is no __u32"),
 ]  # fmt: skip
 

@@ -54,6 +54,7 @@ __all__ = ["KCONFIG", "KSYMS", "Extern", "ObjectTypes", "read_types"]
 
 KCONFIG, KSYMS = ".kconfig", ".ksyms"
 _STATIC, _GLOBAL, _EXTERN = 0, 1, 2
+_MAX_KCONFIG_BYTES = 4096  # of one value; the kernel's longest text options have some hundreds
 _LEAVES = (Void, Int, Enum, Enum64, Fwd, Float)  # kinds that refer to no other type
 
 
@@ -230,8 +231,8 @@ def _extern(types: Types, section: str, id: TypeId, end: int) -> Extern:
     if section == KSYMS:
         return Extern(record.name, section, record.type if type else VOID)
     size, align = types.size_of(type), types.align_of(type)
-    if not size:
-        raise BadInputError(f"kconfig extern '{record.name}' has a type without a size")
+    if not 0 < size <= _MAX_KCONFIG_BYTES:
+        raise BadInputError(f"kconfig extern '{record.name}' has a type of {size} bytes")
     return Extern(record.name, section, record.type, False, -(-end // align) * align, size)
 
 
