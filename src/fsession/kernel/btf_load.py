@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from errno import EINVAL
+from errno import EINVAL, EPERM
 from typing import TYPE_CHECKING
 
 from fsession.errors import KernelError
@@ -93,6 +93,8 @@ def _load(data: bytes, what: str) -> Fd:
     try:
         return bpf_fd(Cmd.BTF_LOAD, attr, f"load BTF of {what}")
     except KernelError as error:
+        if error.errno == EPERM:
+            raise
         log = Buffer(_LOG_BYTES)
         attr = pack(
             "btf_load",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -96,6 +97,8 @@ class KernelHost:
         """Create a map. `inner` is the template of a map of maps."""
         if spec.type == MapType.RINGBUF:
             spec = _ring_of_pages(spec)
+        if spec.type == MapType.PERF_EVENT_ARRAY and not spec.max_entries:
+            spec = replace(spec, max_entries=self.cpu_count)
         typed = types is not None and spec.value_type
         btf = load_btf(types.data, f"map '{spec.name}'") if typed and types else None
         template = inner if isinstance(inner, KernelMap) else None
@@ -193,7 +196,5 @@ def _program_by_name(name: str) -> KernelProgram:
 
 def _ring_of_pages(spec: MapSpec) -> MapSpec:
     """A ring buffer's size must be a power of two of whole pages: rounded up."""
-    from dataclasses import replace
-
     size = max(spec.max_entries, _PAGE)
     return replace(spec, max_entries=1 << (size - 1).bit_length())
