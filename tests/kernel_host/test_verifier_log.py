@@ -8,7 +8,7 @@ from fsession.btf.encode import Builder
 from fsession.btf.types import Func, FuncProto, Int
 from fsession.errors import VerifierError
 from fsession.host import LoadRequest
-from fsession.isa.insn import Insn, InsnOff, alu, call_helper, exit_, ja, ldx, st
+from fsession.isa.insn import Insn, InsnOff, alu, call_helper, exit_, ja, ldx, stx
 from fsession.isa.opcode import R0, R1, R5, R10, Alu, Size
 from fsession.kernel import KernelHost
 from fsession.kernel.verifier_log import telling_lines
@@ -57,7 +57,7 @@ REFUSED: list[tuple[str, tuple[Insn, ...], str, str]] = [
     ("no result", (exit_(),), "R0 !read_ok", "(95)"),
     ("a wrong argument", (call_helper(FuncId.map_lookup_elem), exit_()), "R1 type=ctx", "(85)"),
     ("outside the stack", (ZERO, ldx(Size.DW, R1, R10, -600), exit_()), "stack R10 off", "(79)"),
-    ("a store to the context", (ZERO, st(Size.DW, R1, 0, 0), exit_()), "bpf_context", "(7a)"),
+    ("a store to the context", (ZERO, stx(Size.DW, R1, R0), exit_()), "bpf_context", "(7b)"),
     ("no such helper", (call_helper(9999), exit_()), "9999", "(85)"),
     ("code never reached", (ZERO, ja(1), ZERO, exit_()), "unreachable insn 2", ""),
 ]
