@@ -18,7 +18,9 @@ class Facts:
     """One kernel on one architecture.
 
     `words` is how many argument words the trampoline takes; `crowd` how many sessions with a
-    cookie one function takes, natively and split; `modules` says that a guest has the modules.
+    cookie one function takes, natively and split, 0 where that was not measured; `modules` says
+    that a guest has the modules, `sleepable_tests` that sleepable programs may trace the kernel's
+    test functions.
     """
 
     fentry: bool = True
@@ -28,6 +30,7 @@ class Facts:
     crowd_native: int = 0
     crowd_split: int = 0
     modules: bool = True
+    sleepable_tests: bool = True
 
     def has(self, strategy: str) -> bool:
         """Whether sessions of this strategy must work here."""
@@ -35,18 +38,18 @@ class Facts:
 
 
 MATRIX = {
-    ("6.1", "x86_64"): Facts(words=6),
+    ("6.1", "x86_64"): Facts(words=6, sleepable_tests=False),
     ("6.1", "arm64"): Facts(fentry=False),
     ("6.12", "x86_64"): Facts(),
     ("6.12", "arm64"): Facts(words=8),
-    ("7.0", "x86_64"): Facts(native=True, modules=False),
-    ("7.0", "arm64"): Facts(native=True, modules=False),
-    ("7.1", "x86_64"): Facts(native=True, modules=False),
-    ("7.1", "arm64"): Facts(native=True, modules=False),
-    ("7.2", "x86_64"): Facts(native=True, multi=True),
-    ("7.2", "arm64"): Facts(native=True),
-    ("7.3", "x86_64"): Facts(native=True, multi=True),
-    ("7.3", "arm64"): Facts(native=True),
+    ("7.0", "x86_64"): Facts(native=True, modules=False, crowd_native=19),
+    ("7.0", "arm64"): Facts(native=True, modules=False, crowd_native=18),
+    ("7.1", "x86_64"): Facts(native=True, modules=False, crowd_native=19),
+    ("7.1", "arm64"): Facts(native=True, modules=False, crowd_native=18),
+    ("7.2", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
+    ("7.2", "arm64"): Facts(native=True, crowd_native=17),
+    ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18),
+    ("7.3", "arm64"): Facts(native=True, crowd_native=17),
 }
 
 
