@@ -55,7 +55,8 @@ def test_no_command_is_a_shell() -> None:
 def test_settings() -> None:
     made = files(["x"], terminal=True, settle=True, outputs=("/o",), early_modules=("a", "b"))
     assert made[".fsession/settings"].decode().splitlines() == [
-        "terminal=1", "settle=3", "outputs=1", "early_modules='a b'",
+        "terminal=1", "start='/usr/bin/python3 -I -S /.fsession/settle'", "outputs=1",
+        "early_modules='a b'",
     ]  # fmt: skip
 
 

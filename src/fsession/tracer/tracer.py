@@ -86,8 +86,12 @@ class Tracer:
         self._stack = ExitStack()
         self._calls: list[Call] = []
         self._received = 0
+        self._entered = False
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise BadInputError("a tracer can be entered once only")
+        self._entered = True
         with ExitStack() as stack:
             self._open(stack)
             self._stack = stack.pop_all()
