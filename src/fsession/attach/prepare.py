@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from fsession.attach.attachment import Attachment
 from fsession.attach.native import Native
 from fsession.attach.plan import Strategy, choose
-from fsession.errors import BadInputError, InternalError
-from fsession.uapi import AttachType
+from fsession.errors import AttachError, BadInputError, InternalError
+from fsession.uapi import AttachType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,12 +120,21 @@ def _one_each(
         return Native(single, host, maps, targets, "fentry/fexit", refused)
     if strategy == Strategy.MULTI:
         return prepare_many(spec, host, maps, targets, strategy, refused=refused, slots=slots)
+    _refuse_sessions(targets)
     plan = choose(host.why_not, strategy)
     if plan.strategy is Strategy.SPLIT:
         from fsession.attach.pair import Pairs  # half of what importing this package would cost
 
         return Pairs(single, host, maps, targets, slots, refused)
     return Native(single, host, maps, targets, plan.strategy, refused)
+
+
+def _refuse_sessions(targets: Sequence[Target]) -> None:
+    """Kernels before 6.8 refuse to trace a tracing program, later ones do it one level deep: of a
+    split session that would be one of its halves."""
+    for target in targets:
+        if target.program is not None and target.program.type == ProgType.TRACING:
+            raise AttachError(target.name, "it is a tracing program, which sessions can't be on")
 
 
 class _Group:

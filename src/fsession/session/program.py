@@ -147,6 +147,9 @@ class ObjectProgram:
         if not isinstance(wanted, str):
             return prepare(self.spec, host, maps, program_target(host, wanted), strategy)
         found = find_targets(host, [wanted], exit_side=kind not in _ENTRY_ONLY)
+        for target in found.targets:  # prog:… was opened for us; every loading of ours needs it
+            if target.program is not None:
+                self._owner.own(target.program)
         if kind in _MULTI:
             return prepare_many(
                 self.spec, host, maps, found.targets, strategy, refused=found.refused

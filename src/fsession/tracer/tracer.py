@@ -108,6 +108,9 @@ class Tracer:
     def _open(self, stack: ExitStack) -> None:
         host = self._host or stack.enter_context(_kernel())
         self.selection = self._select(host)
+        for target in self.selection.targets:
+            if target.program is not None:
+                stack.callback(target.program.close)
         groups = self.selection.groups()
         programs = Programs(host, self.selection, self._filters, groups, self._ring_bytes)
         self._programs = stack.enter_context(programs)
