@@ -101,7 +101,7 @@ def load(host: KernelHost, objects: Path) -> Iterator[Callable[..., Object]]:
     """``load("sessions", "session_a")``: an object with only the named programs loaded."""
     opened = []
 
-    def open_and_load(name: str, *programs: str) -> Object:
+    def open_and_load(name: str, *programs: str, host: KernelHost = host) -> Object:
         obj = Object.open(objects / f"{name}.bpf.o")
         missing = set(programs) - set(obj.programs)
         assert not missing, f"{name} has no {missing}"
