@@ -52,7 +52,7 @@ class FakeProgram(Open):
     @property
     def info(self) -> ProgramInfo:
         assert self.is_open
-        return ProgramInfo(self.id, self.name, ProgType.TRACING, "", 0, 0, self.misses, 0, 0)
+        return ProgramInfo(self.id, self.name, ProgType.TRACING, "", 0, 0, self.misses, 0, 7)
 
 
 class FakeMap(Open):
@@ -129,6 +129,14 @@ class FakeHost:
 
     def why_not(self, feature: Feature) -> str:
         return "" if feature in self.features else "EINVAL"
+
+    def open_program(self, place: str) -> Open:
+        program = FakeProgram(self, spec())
+        program.id, program.type = int(place), ProgType.XDP
+        return program
+
+    def program_types(self, program: Any) -> Any:
+        return kernel_types(["p", "part"])
 
     def create_map(self, spec: Any) -> FakeMap:
         return FakeMap(self, spec)

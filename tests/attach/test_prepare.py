@@ -10,7 +10,7 @@ from tests.attach.host import ALL, NO_MULTI, ONLY_FENTRY, FakeHost, spec
 
 from fsession.attach import Reason, Strategy, find_targets, prepare, prepare_many
 from fsession.errors import AttachError, BadInputError, UnsupportedError, VerifierError
-from fsession.uapi import AttachType
+from fsession.uapi import AttachType, ProgType
 
 MANY = [f"f{number}" for number in range(300)]
 FEATURES = {"native": ALL, "multi": ALL, "split": ONLY_FENTRY}
@@ -219,4 +219,22 @@ def test_few_link_calls(why):
         assert len(attachment.links) == len(host.links) == 1
         assert [item.name for item in attachment.refused] == ["f221"]
         assert host.link_calls <= 4 + ceil(log2(300))
+    assert not host.open
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("type", "fine"), [(ProgType.XDP, True), (ProgType.TRACING, False)])
+def test_on_programs(strategy, type, fine):
+    """A program of any type but tracing; where multi was asked for, by a link of its own."""
+    host = FakeHost(MANY[:3], FEATURES[strategy])
+    (target,) = find_targets(host, ["prog:12"]).targets
+    target.program.type = type
+    if not fine:
+        with pytest.raises(AttachError, match="tracing program"):
+            prepare(spec(), host, {}, target, strategy)
+    else:
+        with prepare(spec(), host, {}, target, strategy) as prepared, prepared.attach() as attached:
+            assert attached.strategy == {"multi": "native"}.get(strategy, strategy)
+            assert {request.attach_program for request in requests(prepared)} == {target.program}
+    target.program.close()
     assert not host.open

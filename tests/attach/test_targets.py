@@ -135,3 +135,20 @@ def test_safety_list():
     }
     assert refused_by_name("rcu_read_unlock_special") is Reason.UNSAFE
     assert refused_by_name("rcu_note") is None
+
+
+def test_programs(host):
+    """Opened by name, each once; the main function has the program's name."""
+    found = find_targets(host, ["prog:12", "icmp_rcv", "prog:12/part", "prog:12"])
+    assert names(found) == ["prog:12", "icmp_rcv", "prog:12/part"]
+    functions = [item.types.name_of(item.btf_id) for item in found.targets if item.program]
+    assert functions == ["p", "part"]
+    programs = [item.program for item in found.targets if item.program]
+    assert [*host.open.values()] == programs
+
+
+@pytest.mark.parametrize("wrong", ["nosuch", "prog:12/nosuch"])
+def test_programs_are_closed_when_a_name_is_wrong(host, wrong):
+    with pytest.raises(AttachError, match="nosuch"):
+        find_targets(host, ["prog:12", wrong])
+    assert not host.open

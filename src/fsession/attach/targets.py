@@ -8,6 +8,7 @@ either with ``*``, ``?`` and ``[…]``, or a loaded BPF program: ``prog:NAME``, 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,7 +69,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What patterns gave: functions to attach to, and those left out."""
+    """What patterns gave: functions to attach to, and those left out.
+
+    BPF programs that were named are open, for loading what is to be attached to them: whoever
+    asked closes them.
+    """
 
     targets: tuple[Target, ...]
     refused: tuple[Refused, ...]
@@ -92,24 +97,34 @@ def find_targets(host: Host, names: Sequence[str], *, exit_side: bool = True) ->
     """
     targets: dict[tuple[str, str], Target] = {}
     refused: list[Refused] = []
-    for name in names:
-        if not is_pattern(name):
-            target = _named(host, name, exit_side)
-            targets.setdefault((target.module, target.name), target)
-            continue
-        found = _match(host, name, exit_side)
-        if not found.targets:
-            raise _nothing(name, found)
-        targets |= {(item.module, item.name): item for item in found.targets}
-        refused += found.refused
+    with ExitStack() as stack:
+        for name in names:
+            if not is_pattern(name):
+                target = _named(host, name, exit_side, stack)
+                if targets.setdefault((target.module, target.name), target) is not target:
+                    _close(target)
+                continue
+            found = _match(host, name, exit_side)
+            if not found.targets:
+                raise _nothing(name, found)
+            targets |= {(item.module, item.name): item for item in found.targets}
+            refused += found.refused
+        stack.pop_all()
     return Found(tuple(targets.values()), tuple(refused))
 
 
-def _named(host: Host, name: str, exit_side: bool) -> Target:
+def _named(host: Host, name: str, exit_side: bool, stack: ExitStack) -> Target:
+    """A function, or a program, which is opened and closed by `stack`."""
     if not name.startswith(PROGRAM_PREFIX):
         return function_target(host, name, exit_side=exit_side)
     place, function = _program_place(name)
-    return program_target(host, host.open_program(place), function)
+    program = stack.enter_context(host.open_program(place))
+    return program_target(host, program, function)
+
+
+def _close(target: Target) -> None:
+    if target.program is not None:
+        target.program.close()
 
 
 def _program_place(name: str) -> tuple[str, str]:
