@@ -18,11 +18,27 @@ if TYPE_CHECKING:
     from fsession.host import Map
     from fsession.spec import MapSpec, Variable
 
-__all__ = ["Globals", "MapView"]
+__all__ = ["Globals", "MapView", "StructKey"]
 
 _PER_CPU = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 _ARRAYS = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
 _NEAR = 3
+
+
+class StructKey(dict[str, Any]):
+    """A struct that is the key of a map: a `dict` that can be one of a `dict`, too.
+
+    It must not be changed.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, members: dict[str, Any], raw: bytes) -> None:
+        super().__init__(members)
+        self.raw = raw
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(self.raw)
 
 
 class MapView(MutableMapping[Any, Any]):
@@ -83,7 +99,8 @@ class MapView(MutableMapping[Any, Any]):
         return _encode(self._types, self.spec.key_type, self.spec.key_size, key, "key")
 
     def _key_of(self, key: bytes) -> Any:
-        return _decode(self._types, self.spec.key_type, key)
+        value = _decode(self._types, self.spec.key_type, key)
+        return StructKey(value, key) if isinstance(value, dict) else value
 
     def _bytes_of(self, value: Any) -> bytes:
         size = self.spec.value_size

@@ -18,7 +18,7 @@ from fsession.resolve import resolve
 from fsession.uapi import AttachType
 
 if TYPE_CHECKING:
-    from fsession.host import Host, Program, ProgramInfo, TestResult
+    from fsession.host import Fd, Host, Program, ProgramInfo, TestResult
     from fsession.session.object import Object
     from fsession.spec import ProgramSpec
 
@@ -30,6 +30,7 @@ _SINGLE = (
     AttachType.TRACE_FEXIT,
     AttachType.MODIFY_RETURN,
 )
+_SESSIONS = (AttachType.TRACE_FSESSION, AttachType.TRACE_FSESSION_MULTI)
 _ENTRY_ONLY = (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI)
 _MULTI = (
     AttachType.TRACE_FSESSION_MULTI,
@@ -67,7 +68,9 @@ class ObjectProgram:
         """The program in the kernel; of a split session the entry half."""
         if self._program is not None:
             return self._program
-        if self._default is None:
+        if self._default is None:  # no target in the section: the form it was last attached in
+            for prepared in reversed(self._prepared.values()):
+                return prepared.programs[0]
             raise FsessionError(f"program '{self.name}' is not loaded").hint(
                 "load() loads the programs whose autoload is True and whose section has a target"
             )
@@ -79,8 +82,17 @@ class ObjectProgram:
         return self._prepared[self._default].strategy if self._default else ""
 
     @property
+    def fd(self) -> Fd:
+        """Of `program`, for a prog array's value and the like."""
+        return self.program.fd
+
+    @property
     def info(self) -> ProgramInfo:
         return self.program.info
+
+    def pin(self, path: str) -> None:
+        """Keep `program` in the kernel under `path`, in a BPF file system (``/sys/fs/bpf``)."""
+        self.program.pin(path)
 
     def test_run(self, *, data: bytes = b"", ctx: bytes = b"", repeat: int = 1) -> TestResult:
         """``BPF_PROG_TEST_RUN``. For a tracing program the kernel calls its test functions,
@@ -135,11 +147,14 @@ class ObjectProgram:
         """The program loaded for a target by a strategy, once for each pair."""
         host = self._owner.require_host()
         name = wanted if isinstance(wanted, str) else f"prog:{wanted.id}"
+        if self.spec.attach_type not in _SESSIONS:
+            strategy = "auto"  # there is no other
         prepared = self._prepared.get((name, strategy))
         if prepared is None:
             prepared = self._load_for(host, wanted, strategy)
             self._owner.own(prepared)
             self._prepared[name, strategy] = prepared
+            self._prepared.setdefault((name, prepared.strategy), prepared)
         return prepared
 
     def _load_for(self, host: Host, wanted: str | Program, strategy: str) -> Prepared:
