@@ -41,6 +41,8 @@ FUNCTIONS = {
     "rename": ("int", [("from", "const char *"), ("to", "const char *")]),
     "write": ("long", [("buf", "const char *"), ("count", "unsigned long")]),
     "set_owner": ("int", [("uid", "kuid_t"), ("done", "void (*)(void)")]),
+    "bpf_session_is_return": ("bool", [("ctx", "void *")]),
+    "bpf_session_cookie": ("long", [("ctx", "void *")]),
     "crowd": ("int", [(f"a{i}", "long") for i in range(12)]),
     "too_many": ("int", [(f"a{i}", "struct pair") for i in range(7)]),
 }
@@ -99,6 +101,7 @@ def _make_types() -> Kernel:
     add("struct file", Struct("file", 176, ()))
     add("struct sk_buff *", Ptr(ids["struct sk_buff"]))
     add("struct file *", Ptr(ids["struct file"]))
+    add("void *", Ptr(VOID))
     add("char *", Ptr(ids["char"]))
     add("char **", Ptr(ids["char *"]))
     add("const char *", Ptr(add("const char", Const(ids["char"]))))

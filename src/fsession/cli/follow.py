@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fsession.cli.interrupts import Interrupts
+from fsession.cli.workload import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +29,11 @@ def follow(
     out: TextIO,
     workload: Workload | None = None,
     timeout_s: float | None = None,
-) -> None:
+) -> bool:
     """Start the workload and call `read` whenever `source` has something.
 
-    Ends when `read` answers False, the workload has ended, the time is over, or a signal came.
+    Ends when `read` answers False, the workload has ended, the time is over, or a signal came,
+    which is the answer.
     Raises `BrokenPipeError` when nobody reads what goes to `out`, even if nothing is written.
     """
     with Interrupts() as interrupts:
@@ -49,17 +51,21 @@ def follow(
                 raise BrokenPipeError
             if not ready or (workload and workload.fileno() in ready):
                 break
+        return interrupts.came
 
 
 def _left_ms(deadline: float | None) -> int | None:
     return None if deadline is None else max(0, round((deadline - time.monotonic()) * 1000))
 
 
-def workload_status(workload: Workload | None) -> int:
-    """The exit status of a command that ran `workload`: the workload's, if it ended by itself."""
+def workload_status(workload: Workload | None, *, interrupted: bool) -> int:
+    """The exit status of a command that ran `workload`: the workload's, if it ended by itself.
+
+    Ctrl-C goes to the workload, too: `interrupted`, it has some time to end in its own way.
+    """
     if workload is None:
         return 0
-    if workload.has_ended():
+    if workload.ended_within(GRACE_S if interrupted else 0):
         return workload.wait()
     workload.end()
     return 0

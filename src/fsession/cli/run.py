@@ -56,9 +56,9 @@ def run(file: str, strategy: str, timeout_s: float | None, verbose: bool, quiet:
         with obj.attach(strategy) as attachment:
             if verbose:
                 _tell(obj, attachment)
-            follow(printed, lambda: _print(printed), sys.stdout, process, timeout_s)
+            interrupted = follow(printed, lambda: _print(printed), sys.stdout, process, timeout_s)
         _print(printed)
-        status = workload_status(process)
+        status = workload_status(process, interrupted=interrupted)
         if not quiet:
             warn(_summary(obj, attachment))
         return status

@@ -92,15 +92,17 @@ def trace(
         tracer = stack.enter_context(tracer)
         if verbose:
             _tell(tracer.selection)
-        _run(tracer, sink, out, process, timeout_s)
-        status = workload_status(process)
+        interrupted = _run(tracer, sink, out, process, timeout_s)
+        status = workload_status(process, interrupted=interrupted)
         _finish(tracer.summary, sink, quiet=quiet, elsewhere=path is not None)
         return status
 
 
 def _run(
     tracer: Tracer, sink: Sink, out: TextIO, process: Workload | None, timeout_s: float | None
-) -> None:
+) -> bool:
+    """Show calls until the end; whether a signal was it."""
+
     def read() -> bool:
         calls = tracer.read(0)
         if calls:
@@ -108,9 +110,10 @@ def _run(
         return not tracer.is_done
 
     sink.begin()
-    follow(tracer, read, out, process, timeout_s)
+    interrupted = follow(tracer, read, out, process, timeout_s)
     tracer.detach()
     read()
+    return interrupted
 
 
 def _sink(kind: str, out: TextIO, process: Workload | None, *, quiet: bool) -> Sink:

@@ -7,6 +7,7 @@ is traced. It becomes the command when `Workload.start` is called.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 from typing import TYPE_CHECKING, NoReturn
@@ -16,11 +17,11 @@ from fsession.errors import BadInputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Workload"]
+__all__ = ["GRACE_S", "Workload"]
 
 _SIGNALLED = 128  # as shells say it: 128 + the signal's number
 _CANNOT_EXECUTE = 126
-_GRACE_S = 2.0
+GRACE_S = 2.0
 _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 
@@ -65,21 +66,19 @@ class Workload:
             self.status = code if code >= 0 else _SIGNALLED - code
         return self.status
 
-    def has_ended(self) -> bool:
-        return self.status is not None or self._ended_within(0)
-
     def end(self) -> None:
         """Ask the process to end and, if it does not within 2 seconds, end it."""
-        for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
-            if self.has_ended():
+        for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
+            if self.ended_within(0):
                 break
             signal.pidfd_send_signal(self._pidfd, number)
-            self._ended_within(patience_s)
+            self.ended_within(patience_s)
         self.wait()
 
-    def _ended_within(self, patience_s: float | None) -> bool:
-        import select
-
+    def ended_within(self, patience_s: float | None) -> bool:
+        """Whether the process ends in that time; None: however long it takes."""
+        if self.status is not None:
+            return True
         return bool(select.select([self._pidfd], [], [], patience_s)[0])
 
     def __enter__(self) -> Workload:

@@ -91,11 +91,13 @@ class Programs:
         return prepare_many(spec, self._host, self.maps, targets, "multi")
 
     def attach(self) -> None:
-        for group, prepared in self._prepared:
+        for group, prepared in list(self._prepared):
             try:
                 self._attachments.append(self._attach(group, prepared))
             except AttachError as error:
                 self._skip(error)
+                prepared.close()
+                self._prepared.remove((group, prepared))
         self._check_left(self._attachments)
 
     def _attach(self, group: Group, prepared: Prepared) -> Attachment:
