@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Int
+from fsession.btf.types import Array, Int
 from fsession.errors import BadInputError, NotFoundError
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
+    from fsession.btf.types import Type
     from fsession.host import Host
     from fsession.spec import Variable
 
@@ -33,13 +35,31 @@ def kconfig_value(host: Host, types: Types, variable: Variable, *, weak: bool) -
             "the kernel was built without it, or its configuration can't be read; "
             "declare the extern __weak to take 0"
         )
-    if text.startswith('"'):
-        return text.strip('"').encode()[: variable.size - 1].ljust(variable.size, b"\0")
+    kind = types[types.strip(variable.type)]
+    if text.startswith('"') or isinstance(kind, Array):
+        return _text(variable, kind, text)
     if text in _TRISTATE:
-        kind = types[types.strip(variable.type)]
-        is_char = isinstance(kind, Int) and kind.size == 1 and not kind.is_bool
-        return text.encode() if is_char else _integer(variable, _TRISTATE[text])
+        return _switch(variable, kind, text)
     return _integer(variable, int(text, 0))
+
+
+def _text(variable: Variable, kind: Type, text: str) -> bytes:
+    """A quoted value into an array of ``char``, cut so that its NUL has room."""
+    if not (text.startswith('"') and isinstance(kind, Array)):
+        raise BadInputError(f"{variable.name} is {text}, which a variable of its type can't hold")
+    plain = re.sub(r"\\(.)", r"\1", text[1:-1])
+    return plain.encode()[: variable.size - 1].ljust(variable.size, b"\0")
+
+
+def _switch(variable: Variable, kind: Type, text: str) -> bytes:
+    """y, n or m, as a letter or a number."""
+    if isinstance(kind, Int) and kind.size == 1 and not kind.is_bool:
+        return text.encode()
+    if text == "m" and isinstance(kind, Int) and kind.is_bool:
+        raise BadInputError(f"{variable.name} is m, which a bool can't hold").hint(
+            "declare it as enum libbpf_tristate"
+        )
+    return _integer(variable, _TRISTATE[text])
 
 
 def _of_the_loader(host: Host, name: str) -> int | None:
