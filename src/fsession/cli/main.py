@@ -92,7 +92,7 @@ def run(words: list[str]) -> int:
     """Run the command line; its exit status. Errors are told on stderr."""
     settings = Settings()
     try:
-        with cli.make_context("fsession", words or ["--help"], obj=settings) as context:
+        with cli.make_context("fsession", [*words] or ["--help"], obj=settings) as context:
             status = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as done:
