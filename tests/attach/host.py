@@ -15,7 +15,7 @@ from fsession.host import Feature, ProgramInfo
 from fsession.isa.insn import alu, exit_
 from fsession.isa.opcode import R0, Alu
 from fsession.spec import ProgramSpec
-from fsession.uapi import AttachType, ProgType
+from fsession.uapi import AttachType, MapType, ProgType
 
 ALL = frozenset(Feature)
 NO_MULTI = ALL - {Feature.FSESSION_MULTI}
@@ -56,13 +56,43 @@ class FakeProgram(Open):
 
 
 class FakeMap(Open):
+    """Keys and values in a dictionary; an array has all its keys from the start."""
+
     def __init__(self, host: FakeHost, spec: Any) -> None:
         super().__init__(host, "map")
-        self.value = bytes(spec.value_size)
+        self.spec, self.name, self.type = spec, spec.name, spec.type
+        self.key_size, self.value_size = spec.key_size, spec.value_size
+        self.max_entries, self.frozen = spec.max_entries, False
+        is_per_cpu = spec.type in (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH)
+        self.empty = bytes(
+            (-(-spec.value_size // 8) * 8 * host.cpu_count, spec.value_size)[not is_per_cpu]
+        )
+        self.data: dict[bytes, bytes] = {}
+        if spec.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+            keys = range(spec.max_entries)
+            self.data = {key.to_bytes(4, "little"): self.empty for key in keys}
 
-    def lookup(self, key: bytes) -> bytes:
+    def lookup(self, key: bytes, *, flags: int = 0) -> bytes | None:
         assert self.is_open
-        return self.value
+        return self.data.get(key)
+
+    def update(self, key: bytes, value: bytes, *, flags: int = 0) -> None:
+        assert self.is_open
+        assert not self.frozen
+        assert (len(key), len(value)) == (self.key_size, len(self.empty))
+        self.data[key] = value
+
+    def delete(self, key: bytes) -> bool:
+        return self.data.pop(key, None) is not None
+
+    def keys(self) -> Any:
+        return iter(list(self.data))
+
+    def items(self) -> Any:
+        return iter(list(self.data.items()))
+
+    def freeze(self) -> None:
+        self.frozen = True
 
 
 class FakeLink(Open):
@@ -138,7 +168,9 @@ class FakeHost:
     def program_types(self, program: Any) -> Any:
         return kernel_types(["p", "part"])
 
-    def create_map(self, spec: Any) -> FakeMap:
+    def create_map(self, spec: Any, types: Any = None, inner: Any = None) -> FakeMap:
+        if spec.name == "refused":
+            raise KernelError("create map", errno.EINVAL)
         return FakeMap(self, spec)
 
     def load(self, request: Any) -> FakeProgram:

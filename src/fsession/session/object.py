@@ -71,7 +71,6 @@ class Object:
     def __init__(self, spec: ObjectSpec) -> None:
         self.spec = spec
         self.host: Host | None = None
-        self._own_host = False
         self._stack = ExitStack()
         self._raw: dict[str, Map] = {}
         self._data = {

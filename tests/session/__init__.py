@@ -1,0 +1,1 @@
+"""Tests of `fsession.session` and the views of maps and variables."""
