@@ -11,7 +11,7 @@ import pytest
 import listing
 from fsession.attach import Reason, find_targets
 
-TEN_THOUSAND = "[a-c]*"
+TEN_THOUSAND = "[a-e]*"
 
 pytestmark = pytest.mark.parametrize("strategy", ["multi"], indirect=True)
 
