@@ -113,6 +113,15 @@ def test_types(load, host):
     assert out[13:16] == [1, 0, 0]  # BPF_MAP_CREATE is 0 in the kernel, 1000 in the source
 
 
+def test_macros(load):
+    obj = load("macros")
+    run(obj, "use")
+    seen, comm = obj.globals, Path("/proc/self/comm").read_bytes().strip()
+    assert seen["out"] == [0x3412, 0x78563412, 3 << 56, 1, 0, 1, 0, 0]
+    assert seen["parent"] == os.getppid()
+    assert (seen["name"], seen["text"]) == (comm, b"12-" + comm)
+
+
 def test_maps_and_tail_calls(load):
     obj = load("maps", "use", "jump_a", "jump_b")
     assert obj.programs["use"].test_run(ctx=CONTEXT).retval == 1  # of jump_a
