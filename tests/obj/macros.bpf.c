@@ -29,6 +29,7 @@ int use(void *ctx)
 	BPF_SNPRINTF(text, sizeof(text), "%d-%s", 12, name);
 	bpf_printk("no value");
 	bpf_printk("%d %d %d %d %d", 1, 2, 3, 4, 5);
+	bpf_printk("%d%d%d%d%d%d%d%d%d%d%d%s", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, name);
 	return 0;
 }
 

@@ -103,36 +103,52 @@ enum libbpf_tristate {
 #define __printk_v(fmt, ...)                                             \
 	({                                                               \
 		static const char __printk_fmt[] = fmt;                  \
-		_Pragma("GCC diagnostic push")                           \
-		_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")   \
-		unsigned long long __printk_data[] = { __U64_LIST(__VA_ARGS__) }; \
-		_Pragma("GCC diagnostic pop")                            \
+		unsigned long long __printk_data[__U64_COUNT(__VA_ARGS__)]; \
+		__U64_STORE(__printk_data, __VA_ARGS__);                 \
 		bpf_trace_vprintk(__printk_fmt, sizeof(__printk_fmt),    \
 				  __printk_data, sizeof(__printk_data)); \
 	})
 
-/* Each of up to 12 arguments as a 64-bit number. */
-#define __U64_LIST(...) \
-	__U64_PICK(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)(__VA_ARGS__)
+/*
+ * Up to 12 arguments as 64-bit numbers, stored one by one: an initialiser with the address of a
+ * variable would become data with a relocation, which nobody applies.
+ */
+#define __U64_STORE(array, ...) \
+	__U64_PICK(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)(array, 0, __VA_ARGS__)
+#define __U64_COUNT(...) \
+	__U64_NUMBER(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 #define __U64_PICK(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) __u64_##n
-#define __u64_1(x) (unsigned long long)(x)
-#define __u64_2(x, ...) __u64_1(x), __u64_1(__VA_ARGS__)
-#define __u64_3(x, ...) __u64_1(x), __u64_2(__VA_ARGS__)
-#define __u64_4(x, ...) __u64_1(x), __u64_3(__VA_ARGS__)
-#define __u64_5(x, ...) __u64_1(x), __u64_4(__VA_ARGS__)
-#define __u64_6(x, ...) __u64_1(x), __u64_5(__VA_ARGS__)
-#define __u64_7(x, ...) __u64_1(x), __u64_6(__VA_ARGS__)
-#define __u64_8(x, ...) __u64_1(x), __u64_7(__VA_ARGS__)
-#define __u64_9(x, ...) __u64_1(x), __u64_8(__VA_ARGS__)
-#define __u64_10(x, ...) __u64_1(x), __u64_9(__VA_ARGS__)
-#define __u64_11(x, ...) __u64_1(x), __u64_10(__VA_ARGS__)
-#define __u64_12(x, ...) __u64_1(x), __u64_11(__VA_ARGS__)
+#define __U64_NUMBER(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) n
+#define __u64_1(array, at, x) (array)[at] = (unsigned long long)(x)
+#define __u64_2(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_1(array, at + 1, __VA_ARGS__)
+#define __u64_3(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_2(array, at + 1, __VA_ARGS__)
+#define __u64_4(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_3(array, at + 1, __VA_ARGS__)
+#define __u64_5(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_4(array, at + 1, __VA_ARGS__)
+#define __u64_6(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_5(array, at + 1, __VA_ARGS__)
+#define __u64_7(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_6(array, at + 1, __VA_ARGS__)
+#define __u64_8(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_7(array, at + 1, __VA_ARGS__)
+#define __u64_9(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_8(array, at + 1, __VA_ARGS__)
+#define __u64_10(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_9(array, at + 1, __VA_ARGS__)
+#define __u64_11(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_10(array, at + 1, __VA_ARGS__)
+#define __u64_12(array, at, x, ...) \
+	__u64_1(array, at, x); __u64_11(array, at + 1, __VA_ARGS__)
 
 /* Text into a buffer, with up to 12 values. */
 #define BPF_SNPRINTF(out, out_size, fmt, ...)                                   \
 	({                                                                      \
 		static const char __snprintf_fmt[] = fmt;                       \
-		unsigned long long __snprintf_data[] = { __U64_LIST(__VA_ARGS__) }; \
+		unsigned long long __snprintf_data[__U64_COUNT(__VA_ARGS__)]; \
+		__U64_STORE(__snprintf_data, __VA_ARGS__); \
 		bpf_snprintf(out, out_size, __snprintf_fmt, __snprintf_data,    \
 			     sizeof(__snprintf_data));                          \
 	})
@@ -141,7 +157,8 @@ enum libbpf_tristate {
 #define BPF_SEQ_PRINTF(seq, fmt, ...)                                           \
 	({                                                                      \
 		static const char __seq_fmt[] = fmt;                            \
-		unsigned long long __seq_data[] = { __U64_LIST(__VA_ARGS__) };  \
+		unsigned long long __seq_data[__U64_COUNT(__VA_ARGS__)]; \
+		__U64_STORE(__seq_data, __VA_ARGS__); \
 		bpf_seq_printf(seq, __seq_fmt, sizeof(__seq_fmt), __seq_data,   \
 			       sizeof(__seq_data));                             \
 	})
