@@ -30,12 +30,12 @@ TRACING = Path("/sys/kernel/tracing")
 _LOOP = bytes.fromhex("53 89fb b86e000000 0f05 ffcb 75f5 5b c3")
 
 
-def machine_loop() -> ctypes._CFuncPtr:
-    """The loop as a function; its memory stays for the life of the process."""
+def machine_loop() -> tuple[ctypes._CFuncPtr, mmap.mmap]:
+    """The loop as a function, and the memory it is in, which must outlive it."""
     memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     memory.write(_LOOP)
     place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)(place)
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint)(place), memory
 
 
 class Calls:
@@ -44,7 +44,7 @@ class Calls:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.host = KernelHost()
-        self.loop = machine_loop()
+        self.loop, self._code = machine_loop()
         self.loop(CALLS)
         self.untraced = self._per_call()
 
@@ -88,33 +88,39 @@ class Calls:
         }
 
 
-def start_tracer(*words: str) -> tuple[subprocess.Popen[bytes], float]:
-    """A tracer, and the seconds from its start to the moment something is attached."""
-    sys.path.insert(0, "/root/tests/kernel")
-    import listing
+def uptime_s() -> float:
+    """Seconds since boot, to 10 ms."""
+    return float(Path("/proc/uptime").read_text().split()[0])
 
-    before = listing.ids("links")
-    start = time.monotonic()
+
+def start_tracer(*words: str) -> tuple[subprocess.Popen[str], float]:
+    """A tracer, and the seconds from its start to that of its workload: all is attached then."""
+    workload = ["sh", "-c", "cat /proc/uptime; exec sleep 600"]
+    start = uptime_s()
     tracer = subprocess.Popen(
-        [sys.executable, "-m", "fsession", "trace", *words], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "fsession", "trace", *words, "--", *workload],
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    while not listing.ids("links") - before:
-        if tracer.poll() is not None:
-            raise SystemExit(f"the tracer ended with status {tracer.returncode}")
-        time.sleep(0.005)
-    return tracer, time.monotonic() - start
+    assert tracer.stdout is not None
+    said = tracer.stdout.readline()
+    while said and not re.fullmatch(r"\d+\.\d+ \d+\.\d+\n", said):  # calls may come first
+        said = tracer.stdout.readline()
+    if not said:
+        raise SystemExit(f"the tracer ended with status {tracer.wait()}")
+    return tracer, float(said.split()[0]) - start
 
 
-def peak_kib(process: subprocess.Popen[bytes]) -> int:
+def peak_kib(process: subprocess.Popen[str]) -> int:
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
-def stop(process: subprocess.Popen[bytes]) -> float:
+def stop(process: subprocess.Popen[str]) -> float:
     """Ctrl-C; the seconds until it has ended."""
     start = time.monotonic()
     process.send_signal(2)
-    process.wait()
+    process.communicate()
     return time.monotonic() - start
 
 
@@ -168,11 +174,11 @@ def link_calls() -> int:
     return len(re.findall(r"NR 321 \(1c,", (TRACING / "trace").read_text()))
 
 
-def attached_ids(process: subprocess.Popen[bytes]) -> list[int]:
+def attached_ids(process: subprocess.Popen[str]) -> list[int]:
     """BTF ids of the functions of a multi link, from the fdinfo of its descriptor."""
     for descriptor in Path(f"/proc/{process.pid}/fdinfo").iterdir():
         text = descriptor.read_text()
-        if "tracing_multi" in text or "cnt:" in text:
+        if "tracing_multi" in text:
             return [int(number) for number in re.findall(r"^\s*\d+\s+(\d+)\s", text, re.MULTILINE)]
     raise SystemExit("the tracer has no multi link")
 

@@ -7,9 +7,11 @@ same operations and fail with the same errnos: `KernelError`, and for a refused 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, NewType, Protocol
+
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -72,7 +74,7 @@ class Closeable(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadRequest:
     """A program whose relocations are resolved: what ``BPF_PROG_LOAD`` takes.
 
@@ -99,7 +101,7 @@ class LoadRequest:
     poison: tuple[tuple[InsnOff, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TestResult:
     """Of ``BPF_PROG_TEST_RUN``: the program's return value, output and time for one run."""
 
@@ -111,7 +113,7 @@ class TestResult:
     ctx_out: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramInfo:
     """Of ``struct bpf_prog_info`` and the program's fdinfo."""
 
@@ -128,7 +130,7 @@ class ProgramInfo:
     func_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkInfo:
     """Of ``struct bpf_link_info``: `target_btf_id` and `cookie` where the kernel tells them."""
 

@@ -7,16 +7,14 @@ depends on the layout of the kernel's types (CO-RE) the numbers of this kernel.
 from __future__ import annotations
 
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from fsession.btf.compat import Pair, essential, types_compatible
-from fsession.btf.core_patch import POISON
+from fsession.btf.strings import essential
 from fsession.btf.types import Enum, Enum64, Float, Func, Int, Ptr, Typedef, TypeId, Var
 from fsession.errors import BadInputError, InternalError, NotFoundError, UnsupportedError
 from fsession.host import Fd, LoadRequest
 from fsession.isa.insn import Insn, InsnOff, call_helper, lddw, load_map_fd, load_map_value, offsets
-from fsession.isa.opcode import CALL_KFUNC, Pseudo
+from fsession.isa.opcode import CALL_KFUNC, POISON, Pseudo
 from fsession.spec import CoreRelo, KfuncCall, KsymRef, MapRef, MapValueRef
 from fsession.uapi import AttachType, ProgType
 
@@ -169,6 +167,8 @@ class _Linker:
 
     def _map(self, name: str) -> Map:
         if name not in self._maps:
+            from difflib import get_close_matches  # here: only for an error's message
+
             raise NotFoundError("map", name, tuple(get_close_matches(name, self._maps, _NEAR)))
         return self._maps[name]
 
@@ -240,6 +240,8 @@ class _Linker:
         return None
 
     def _check_variable(self, reloc: KsymRef, types: Types, id: TypeId) -> None:
+        from fsession.btf.compat import Pair, types_compatible  # here: most programs need none
+
         variable, own = types[id], self._own_types()
         if isinstance(variable, Var) and not types_compatible(
             Pair(own, reloc.type, types, variable.type)

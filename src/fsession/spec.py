@@ -10,10 +10,11 @@ function first, the subprograms it reaches behind it), as the kernel counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import VOID, TypeId
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapRef:
     """The ``lddw`` at `at` loads the map named `map`."""
 
@@ -44,7 +45,7 @@ class MapRef:
     map: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapValueRef:
     """The ``lddw`` at `at` loads the address of byte `offset` of the value of array `map`."""
 
@@ -53,7 +54,7 @@ class MapValueRef:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KfuncCall:
     """The call at `at` is one of the kernel function `name`.
 
@@ -67,7 +68,7 @@ class KfuncCall:
     type: TypeId = VOID
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KsymRef:
     """The ``lddw`` at `at` loads the address of the kernel symbol `name`.
 
@@ -81,7 +82,7 @@ class KsymRef:
     type: TypeId = VOID
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CoreRelo:
     """``struct bpf_core_relo``: the instruction at `at` depends on the layout of a type.
 
@@ -97,7 +98,7 @@ class CoreRelo:
 Reloc = MapRef | MapValueRef | KfuncCall | KsymRef | CoreRelo
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FuncInfo:
     """``struct bpf_func_info``: the function that starts at `at` has this `Func` type."""
 
@@ -105,7 +106,7 @@ class FuncInfo:
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LineInfo:
     """``struct bpf_line_info``: from `at` on, the source is `line` (from 1) of `file`."""
 
@@ -116,7 +117,7 @@ class LineInfo:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """A global variable: its place in the value of the map it lives in, and its type."""
 
@@ -127,7 +128,7 @@ class Variable:
     type: TypeId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapSpec:
     """A map as it is to be created. Sizes are bytes.
 
@@ -155,7 +156,7 @@ class MapSpec:
     frozen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProgramSpec:
     """A program before it meets a kernel.
 
@@ -180,7 +181,7 @@ class ProgramSpec:
     types: Types | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectSpec:
     """All of one object file. Names are the C names; order is the file's.
 

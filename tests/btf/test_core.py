@@ -13,11 +13,11 @@ import pytest
 
 from fsession.btf import types as t
 from fsession.btf.catalog import Types
-from fsession.btf.core import POISON, CoreResult, Relocator, apply, is_poison, relocate
+from fsession.btf.core import CoreResult, Relocator, apply, is_poison, relocate
 from fsession.btf.encode import Builder
 from fsession.errors import BadInputError
 from fsession.isa.insn import Insn, InsnOff, alu, call_helper, lddw, ldx, mov, st, stx
-from fsession.isa.opcode import Alu, Size
+from fsession.isa.opcode import POISON, Alu, Size
 from fsession.spec import CoreRelo
 from fsession.uapi import CoreReloKind as K
 

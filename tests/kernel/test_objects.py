@@ -254,7 +254,7 @@ def test_pins(load, host, tmp_path, bpffs):
         with host.open_program(str(place / "poke")) as program:
             assert program.name == "poke"
             program.test_run()
-        with host.open_map(str(place / "hash")) as again:
+        with host.open_pinned_map(str(place / "hash")) as again:
             assert again.lookup(struct.pack("=II", 8, 9)) == struct.pack("=Q", 10)
     finally:
         for entry in place.iterdir():

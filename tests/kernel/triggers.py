@@ -23,7 +23,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_CMP_REQUEUE = 4
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
-_RTM_GETROUTE, _NLM_F_REQUEST, _RTA_DST = 26, 1, 1
+_RTM_GETROUTE, _NLM_F_REQUEST, _RTA_DST, _RTA_SRC = 26, 1, 1, 2
 _RT_TABLE_MAIN = 254
 
 POINTER = "a kernel pointer"
@@ -129,22 +129,22 @@ def send_datagram() -> Call:
 
 def ask_route() -> Call:
     """``rt_fill_info(net, dst, src, rt, table, dscp, fl4, skb, portid, seq, flags)``: 11 words."""
-    home = socket.inet_aton("127.0.0.1")
-    route = struct.pack("=8BI", socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
-    attribute = struct.pack("=HH", 8, _RTA_DST) + home
+    to, of = socket.inet_aton("127.0.0.1"), socket.inet_aton("127.0.0.2")
+    route = struct.pack("=8BI", socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+    attributes = struct.pack("=HH4sHH4s", 8, _RTA_DST, to, 8, _RTA_SRC, of)
     sequence = 0x00C0FFEE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
         netlink.bind((0, 0))
         port = netlink.getsockname()[0]
-        body = route + attribute
+        body = route + attributes
         head = struct.pack("=IHHII", 16 + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, sequence, port)
         netlink.send(head + body)
         answer = netlink.recv(4096)
     assert struct.unpack_from("=H", answer, 4)[0] == 24  # RTM_NEWROUTE
-    address = _int(int.from_bytes(home, "little"))
+    addresses = (_int(int.from_bytes(address, "little")) for address in (to, of))
     table, identity = _int(_RT_TABLE_MAIN), (_int(port), _int(sequence), _int(0))
     return _call(
-        POINTER, address, address, POINTER, table, Word(0, 1), POINTER, POINTER, *identity,
+        POINTER, *addresses, POINTER, table, Word(0, 1), POINTER, POINTER, *identity,
         result=_int(0),
     )  # fmt: skip
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError, UnsupportedError
+from fsession.frozen import frozen
 from fsession.host import Feature
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Strategy(StrEnum):
     SPLIT = "split"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """A strategy and why it was taken, in words for `fsession features` and ``-v``."""
 
@@ -31,7 +31,7 @@ class Plan:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Row:
     """`strategy` can be had where the host supports all of `needs`."""
 

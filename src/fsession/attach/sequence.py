@@ -13,9 +13,10 @@ The assembler would do as well; this costs no import of it on the way to attachi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fsession.frozen import frozen
 from fsession.isa.insn import Insn, InsnOff, jmp, load_map_value
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Jump", "Sequence", "address", "compose", "jump"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Jump:
     """`insn` is a jump to the label `to`."""
 
@@ -32,7 +33,7 @@ class Jump:
     to: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """Load the address of byte `offset` of the table into register `dst`."""
 
@@ -40,7 +41,7 @@ class Address:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sequence:
     """Instructions, and the places (slots from the start) that load a table address."""
 

@@ -27,12 +27,13 @@ The entry side reads 0 for the return value, as in a session. Pure: nothing here
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.attach.table import SPILL_BYTES
 from fsession.btf.types import VOID, Func, FuncProto, Int, Param, Ptr
 from fsession.errors import UnsupportedError
+from fsession.frozen import frozen
 from fsession.isa.cfg import subprograms
 from fsession.isa.dataflow import context_pointers
 from fsession.isa.edit import Edit, ToLabel
@@ -61,7 +62,7 @@ _MAX_STACK = 512
 _COOKIE_FUNCTION = "fsession_cookie"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Split:
     """The two halves of a session program and the table they share."""
 
@@ -70,7 +71,7 @@ class Split:
     table: MapSpec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Side:
     """What differs between the halves. `return_slot`: the word that reads 0, None if none does."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from fsession.attach.refusals import Reason, refused_by_name, unsafe
 from fsession.btf.model import Models, func_model
 from fsession.btf.types import Func
 from fsession.errors import AttachError, NotFoundError, UnsupportedError
+from fsession.frozen import frozen
 from fsession.resolve import find_function
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Target(NamedTuple):
         return self.name.rpartition(":")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """A function that is left out, with the reason and, where there is more to say, details."""
 
@@ -67,7 +67,7 @@ class Refused:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What patterns gave: functions to attach to, and those left out.
 

@@ -8,10 +8,10 @@ only ``task_struct`` counts.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsession.btf.catalog import MAX_DEPTH
+from fsession.btf.strings import essential
 from fsession.btf.types import (
     Array,
     Enum,
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
     from fsession.btf.catalog import Types
 
-__all__ = ["Pair", "essential", "fields_compatible", "same_kind", "types_compatible", "types_match"]
+__all__ = ["Pair", "fields_compatible", "same_kind", "types_compatible", "types_match"]
 
-_FLAVOR = re.compile(r"(.*[^_])___[^_]", re.DOTALL)
 _NAMED = (Fwd, Enum, Enum64)
 _WITHOUT_LAYOUT = (Void, Struct, Union, Enum, Enum64, Fwd)
 
@@ -56,16 +55,6 @@ class Pair(NamedTuple):
         """Both types without qualifiers and typedefs."""
         local, target = self.local, self.target
         return local[local.strip(self.local_id)], target[target.strip(self.target_id)]
-
-
-def essential(name: str) -> str:
-    """A name without its flavor, which three underscores set off, no more and no less.
-
-    >>> essential("task_struct___v514")
-    'task_struct'
-    """
-    found = _FLAVOR.match(name)
-    return found[1] if found else name
 
 
 def same_kind(local: Type | type, target: Type | type) -> bool:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from fsession.btf.compat import Pair, essential, same_kind, types_compatible, types_match
-from fsession.btf.core_patch import POISON, CoreResult, apply, is_poison
+from fsession.btf.compat import Pair, same_kind, types_compatible, types_match
+from fsession.btf.core_patch import CoreResult, apply, is_poison
 from fsession.btf.core_path import Path, enum_path, field_path, match_enum, match_field
 from fsession.btf.core_value import Value, value_of
+from fsession.btf.strings import essential
 from fsession.btf.types import Enum, Enum64
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
 
-__all__ = ["POISON", "CoreResult", "Relocation", "Relocator", "apply", "is_poison", "relocate"]
+__all__ = ["CoreResult", "Relocation", "Relocator", "apply", "is_poison", "relocate"]
 
 _K = CoreReloKind
 _OF_TYPE = {_K.TYPE_ID_LOCAL, _K.TYPE_ID_TARGET, _K.TYPE_EXISTS, _K.TYPE_SIZE, _K.TYPE_MATCHES}

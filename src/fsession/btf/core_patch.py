@@ -9,16 +9,13 @@ from fsession.btf.types import VOID, TypeId
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.isa.insn import Insn, call_helper
-from fsession.isa.opcode import Class, Size, Source
+from fsession.isa.opcode import POISON, Class, Size, Source
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.uapi import CoreReloKind
 
-__all__ = ["POISON", "CoreResult", "apply", "is_poison"]
-
-POISON = 0xBAD2310
-"""Number of a helper that is none, "bad relo": what calls it can't be relocated."""
+__all__ = ["CoreResult", "apply", "is_poison"]
 
 _SIZES = {1: Size.B, 2: Size.H, 4: Size.W, 8: Size.DW}
 _SIZE_MASK = 0x18

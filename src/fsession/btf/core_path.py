@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.btf.catalog import MAX_DEPTH
-from fsession.btf.compat import Pair, essential, fields_compatible
+from fsession.btf.compat import Pair, fields_compatible
+from fsession.btf.strings import essential
 from fsession.btf.types import Array, Enum, Enum64, Member, Struct, TypeId, Union
 from fsession.errors import BadInputError
 from fsession.frozen import frozen

@@ -12,13 +12,24 @@ if TYPE_CHECKING:
 
     from fsession.btf.decode import Sections
 
-__all__ = ["MAX_NAME_BYTES", "Strings"]
+__all__ = ["MAX_NAME_BYTES", "Strings", "essential"]
 
 MAX_NAME_BYTES = 1024  # the kernel takes 511; without a limit, a small input could fill the memory
 
 _CACHE_STRINGS = 1 << 16
 _PREFIX_MIN, _PREFIX_MAX = 3, 32
 _NEAR_BYTES, _NEAR_COUNT = 64, 200
+_FLAVOR = r"(.*[^_])___[^_]"
+
+
+def essential(name: str) -> str:
+    """A name without its flavor, which three underscores set off, no more and no less.
+
+    >>> essential("task_struct___v514")
+    'task_struct'
+    """
+    found = re.match(_FLAVOR, name, re.DOTALL)
+    return found[1] if found else name
 
 
 class Strings:

@@ -6,10 +6,10 @@ apt checks signatures and hashes, resumes, and knows the machine's proxies and c
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.errors import GuestError
+from fsession.frozen import frozen
 from fsession.guest.index import Index, Package
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["AptArchive"]
 _POLL_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AptArchive:
     """An archive below `folder` that apt fills from `mirror`; `debian` is Debian's architecture."""
 

@@ -11,11 +11,11 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from fsession.errors import GuestError
+from fsession.frozen import frozen
 from fsession.guest import qemu
 from fsession.guest.copies import extract
 from fsession.guest.relay import Lost, Relay, TimedOut, accept, listening
@@ -37,7 +37,7 @@ _BEFORE_LINES = 4
 _PANIC = "Kernel panic"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Streams:
     """Where the command's input comes from (None: nowhere) and its output goes."""
 
@@ -46,7 +46,7 @@ class Streams:
     stderr: BinaryIO
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guest:
     """All there is to know about a guest before it is booted."""
 

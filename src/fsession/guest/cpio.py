@@ -8,8 +8,9 @@ layers that are written, and cached, apart (the kernel's early-userspace/buffer-
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ __all__ = ["Entry", "archive", "directory", "file", "symlink"]
 _BLOCK_BYTES = 512
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A file, folder or symbolic link: `path` without a leading slash, `mode` as in ``st_mode``."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.guest.cache import cache_folder, prune
 from fsession.guest.debian import BASE, Debian
 from fsession.guest.images import KernelImage, module_folder, read_image
@@ -33,7 +33,7 @@ __all__ = ["Image", "Wanted", "image", "machine_for"]
 _VIRTIO = ("virtio_pci", "virtio_console")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """What a guest shall be made of: a kernel (series or path), packages besides the base."""
 
@@ -44,7 +44,7 @@ class Wanted:
     update: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """A kernel and the layers of its root, in the order the kernel unpacks them."""
 

@@ -6,17 +6,17 @@ import gzip
 import re
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 
 __all__ = ["KernelImage", "module_folder", "read_image"]
 
 _SMALLEST_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelImage:
     """`arch` is a machine's name; `release` what ``uname -r`` will say, empty if not found."""
 

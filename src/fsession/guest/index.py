@@ -6,11 +6,11 @@ All of it works on text that somebody else has fetched and checked.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError, NotFoundError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ __all__ = ["Index", "Package", "closure", "parse_stanza", "stanzas", "version_ke
 VersionKey = tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """One .deb of an index: `filename` is relative to the mirror, `size` in bytes."""
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from fsession.errors import BadInputError, UnsupportedError
+from fsession.frozen import frozen
 from fsession.guest.index import Index, Package, version_key
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machine:
     """An architecture: its name here and at Debian, and what QEMU and the kernel call things."""
 
@@ -71,7 +71,7 @@ MACHINES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelSeries:
     """A kernel series: where Debian has it, in which shape, and what is known not to work.
 

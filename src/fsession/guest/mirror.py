@@ -16,11 +16,11 @@ import subprocess
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.errors import GuestError
+from fsession.frozen import frozen
 from fsession.guest.cache import write_atomically
 from fsession.guest.index import Index, Package, parse_stanza
 
@@ -38,7 +38,7 @@ _TIMEOUT_S = 30
 _CHUNK_BYTES = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A file of the mirror as it must be: `path` below the mirror, `size` in bytes."""
 
@@ -47,7 +47,7 @@ class Wanted:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MirrorArchive:
     """An archive below `folder` that is filled from `mirror`; `debian` names the architecture."""
 

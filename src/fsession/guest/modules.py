@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import lzma
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from fsession.frozen import frozen
 from fsession.guest.cpio import Entry, file
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _TREE = "usr/lib/modules/"
 _SUFFIX = re.compile(r"\.ko(?:\.xz)?$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Module:
     """A module: its `path` below the release's folder, what it needs, names it also goes by."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.errors import UnsupportedError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ CONTROL, STDOUT, STDERR, STDIN, OUTPUTS = range(1, 6)
 TERMINAL = 0  # the port a virtio console has
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BootOptions:
     """How a guest is booted. `icount`: one instruction takes 1 ns of guest time, always."""
 

@@ -6,10 +6,10 @@ import io
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.guest import qemu
 from fsession.guest.boot import Guest, Streams, boot
 from fsession.guest.cache import locked
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Completed", "capture", "run"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Completed:
     """How a command ended: `status` as a shell has it (128 + n for signal n), and what it wrote."""
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.errors import UnsupportedError
+from fsession.frozen import frozen
 from fsession.guest.index import stanzas
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _MAIN_SUITE = re.compile(_RELEASES + r"(?:-updates|-backports|-proposed-updates)
 _SECURITY_SUITE = re.compile(_RELEASES + r"(?:-security|/updates)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """One repository of apt: a URI and one of its suites. `signed_by` is a keyring's path."""
 
@@ -44,7 +44,7 @@ class Source:
     signed_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mirror:
     """A Debian mirror; `security` has its ``-security`` suites. `by_apt`: apt is set up for it."""
 

@@ -24,11 +24,11 @@ As in the kernel's notation, ``r1 = 5`` is a move of 32 bits and ``r1 = 0x5`` a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn
 
 from fsession.errors import CompileError
+from fsession.frozen import frozen
 from fsession.isa.disasm import helper_number
 from fsession.isa.insn import LDDW, Insn, InsnOff, call_helper, call_kfunc, call_local
 from fsession.isa.notation import U32, U64, Token, shapes, tokens
@@ -67,7 +67,7 @@ _RANGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     """A line of the source, for messages: its number from 1 and its text."""
 
@@ -83,7 +83,7 @@ class _Line:
         raise error.hint(hint) if hint else error
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Statement:
     """An instruction; `label` is where a distance of it comes from, to go in field `field`."""
 

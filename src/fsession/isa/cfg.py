@@ -9,11 +9,11 @@ length of the program, and with the logarithm of the number of functions.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.insn import InsnOff, offsets
 from fsession.isa.opcode import Class, Jmp, Source
 
@@ -32,7 +32,7 @@ Span = tuple[InsnOff, InsnOff]
 """First slot, and the slot behind the last."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """Instructions from `start` up to `end` that run one after the other.
 

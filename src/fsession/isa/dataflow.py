@@ -16,10 +16,10 @@ context whole: the verifier lets nobody load through what it has left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.cfg import falls_through, goal, subprograms
 from fsession.isa.insn import InsnOff, offsets
 from fsession.isa.opcode import R0, R1, R5, R10, Alu, Atomic, Class, Mode, Size, Source
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Holds", "context_pointers"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holds:
     """The context plus `off` bytes; not `sure`: only on some of the paths."""
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NewType
 
 from fsession.errors import BadInputError, InternalError
+from fsession.frozen import frozen
 from fsession.isa.cfg import goal
 from fsession.isa.insn import Insn, InsnOff, offsets
 from fsession.isa.opcode import Class, Jmp, Source
@@ -38,7 +39,7 @@ _GOTOX = int(Class.JMP | Jmp.JA | Source.X)
 _U32 = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToLabel:
     """`insn`, a jump, a local call or a function reference, that goes to `label`."""
 
@@ -46,7 +47,7 @@ class ToLabel:
     label: Label
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edited:
     """The new program.
 

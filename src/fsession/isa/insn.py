@@ -15,10 +15,10 @@ the upper half of the immediate. Jump offsets, relocations and the kernel's logs
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.opcode import (
     CALL_KFUNC,
     CALL_LOCAL,
@@ -85,7 +85,7 @@ _GOTOL = int(Class.JMP32 | Jmp.JA)
 _PSEUDO_FUNC = int(Pseudo.FUNC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Insn:
     """An instruction; `imm` is signed 32 bits, or for ``lddw`` 64 bits (unsigned).
 

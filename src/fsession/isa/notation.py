@@ -14,10 +14,10 @@ the kernel has no words for are ours: unresolved map and BTF loads, and ``.insn`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from fsession.frozen import frozen
 from fsession.isa.opcode import Alu, Atomic, Class, Jmp, Mode, Pseudo, Size, Source
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ IMM_BITS = {
 PLACEHOLDER = re.compile(r"\{(\w+)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """An opcode, its template, and the values of the fields that the template does not show.
 

@@ -19,6 +19,7 @@ __all__ = [
     "CALL_HELPER",
     "CALL_KFUNC",
     "CALL_LOCAL",
+    "POISON",
     "R0",
     "R1",
     "R2",
@@ -169,3 +170,6 @@ class Pseudo(IntEnum):
 
 
 CALL_HELPER, CALL_LOCAL, CALL_KFUNC = 0, 1, 2
+
+POISON = 0xBAD2310
+"""Number of a helper that is none, "bad relo": a call to it stands for what can't be resolved."""

@@ -35,7 +35,6 @@ from fsession.kernel.link import link_multi, link_tracing
 from fsession.kernel.map import create_map
 from fsession.kernel.program import load_program
 from fsession.kernel.syscall import Buffer, bpf_common, bpf_fd
-from fsession.kernel.verifier_log import NO_REASON
 from fsession.spec import FuncInfo, MapSpec
 from fsession.uapi import AttachType, Cmd, FuncId, MapType, ProgType, UpdateFlag
 
@@ -223,6 +222,8 @@ class Prober:
 
 def _words(error: Exception) -> str:
     """One line. An attach type that the kernel does not know is EINVAL without a word."""
+    from fsession.kernel.verifier_log import NO_REASON  # here: only when refused
+
     if isinstance(error, VerifierError) and error.summary == NO_REASON:
         return f"the kernel does not know the attach type ({errno_name(error.errno)})"
     return str(error).splitlines()[0]

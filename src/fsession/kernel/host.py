@@ -23,7 +23,6 @@ from fsession.kernel.program import (
     program_ids,
 )
 from fsession.kernel.ringbuf import KernelRingReader
-from fsession.kernel.trace_pipe import PrintkPipe
 from fsession.uapi import MapType
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from fsession.btf.catalog import Types
     from fsession.host import Fd, Feature, LoadRequest, Map, Program
+    from fsession.kernel.trace_pipe import PrintkPipe
     from fsession.spec import MapSpec
     from fsession.uapi import AttachType
 
@@ -152,6 +152,8 @@ class KernelHost:
         return symbols.traceable(glob)
 
     def printk_lines(self) -> PrintkPipe:
+        from fsession.kernel.trace_pipe import PrintkPipe  # here: few need it
+
         return PrintkPipe()
 
     def ring_buffer(self, map: Map, callback: Callable[[memoryview], None]) -> KernelRingReader:

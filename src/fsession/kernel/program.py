@@ -8,17 +8,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsession.btf.core_patch import POISON
 from fsession.errors import KernelError, VerifierError
 from fsession.host import Fd, ProgramInfo, TestResult
 from fsession.isa.insn import encode, slot_count
+from fsession.isa.opcode import POISON
 from fsession.kernel.attr import FIELDS
 from fsession.kernel.btf_load import StringTable, encode_funcs, encode_lines, load_btf
 from fsession.kernel.handle import Handle, get_info, ids, open_id, open_pinned
 from fsession.kernel.layout import pack, unpack
 from fsession.kernel.names import object_name
 from fsession.kernel.syscall import Buffer, bpf, bpf_fd
-from fsession.kernel.verifier_log import telling_lines
 from fsession.uapi import Cmd, ProgType
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ _INFO_NAMES = (
     "btf_id",
     "nr_map_ids",
 )
-_POISON_CALL = re.compile(rf"^(\d+): \(85\) call unknown#{POISON}", re.MULTILINE)
-_FDINFO = re.compile(r"^(\w+):\s+(\d+)$", re.MULTILINE)
+_POISON_CALL = rf"^(\d+): \(85\) call unknown#{POISON}"
+_FDINFO = r"^(\w+):\s+(\d+)$"
 
 
 class KernelProgram(Handle):
@@ -92,7 +91,7 @@ class KernelProgram(Handle):
     def fdinfo(self) -> dict[str, int]:
         """Numbers that ``/proc/self/fdinfo`` shows of the program."""
         text = Path(f"/proc/self/fdinfo/{self.fd}").read_text()
-        return {name: int(value) for name, value in _FDINFO.findall(text)}
+        return {name: int(value) for name, value in re.findall(_FDINFO, text, re.MULTILINE)}
 
     def xlated(self) -> bytes:
         """The bytecode as the verifier left it; empty without the privilege to see it."""
@@ -230,6 +229,8 @@ def _load_with_log(
                 continue
             if error.errno in (errno.EPERM, errno.EBADF, errno.ENOMEM) and not log.text:
                 raise first from None
+            from fsession.kernel.verifier_log import telling_lines  # here: only when refused
+
             summary, lines = telling_lines(log.text)
             failure = VerifierError(request.name, error.errno, log.text, summary, lines)
             for reason in _reached_poison(request, log.text):
@@ -239,7 +240,7 @@ def _load_with_log(
 
 def _reached_poison(request: LoadRequest, log: str) -> list[str]:
     """Why the place where verification stopped must not be reached, if it is such a place."""
-    places = [int(number) for number in _POISON_CALL.findall(log)]
+    places = [int(number) for number in re.findall(_POISON_CALL, log, re.MULTILINE)]
     return [
         f"instruction {at} is reached, but {reason}; guard it by an existence check"
         for at, reason in request.poison

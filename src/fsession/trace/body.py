@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from fsession.frozen import frozen
 from fsession.isa.insn import alu, atomic, exit_, lddw, ldx, mov, st, stx
 from fsession.isa.opcode import R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, Alu, Atomic, Jmp, Size
 from fsession.trace.code import Code
@@ -50,7 +49,7 @@ def strings_map(count: int) -> str:
     return f"strings{count}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filters:
     """What the programs themselves leave out. `pid` is a process (tgid), `comm` its task's name.
 

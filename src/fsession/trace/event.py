@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from fsession.frozen import frozen
 from fsession.trace.values import LOST, Unreadable, Value, reader, result_reader
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Function", "Summary"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Function:
     """A traced function and how its words become values; made once, shared by its calls.
 
@@ -42,7 +43,7 @@ class Function:
         return cls(signature, layout or signature.layout, arguments, result)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """A call from its entry to its exit.
 
@@ -103,7 +104,7 @@ def _string(pointer: int, value: str | Unreadable) -> Value:
     return value if pointer else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """Of a trace that has ended.
 

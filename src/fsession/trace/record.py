@@ -26,7 +26,8 @@ A record of one argument word has 64 bytes.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from fsession.frozen import frozen
 
 __all__ = [
     "COMM",
@@ -62,7 +63,7 @@ NOT_SAVED = -4096
 """Length of a string that could not be carried from the entry to the exit; no errno is so low."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Of the records of one program: how many argument words and strings they have."""
 

@@ -5,7 +5,7 @@ Made from BTF once for each traced function; generated programs and decoder both
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.btf.model import FuncModel, Models
@@ -25,6 +25,7 @@ from fsession.btf.types import (
     Volatile,
 )
 from fsession.errors import AttachError
+from fsession.frozen import frozen
 from fsession.trace.record import MAX_STRINGS, SLOT_BYTES, Layout
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Failure:
     NONE, INT, LONG = range(3)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """What a program must know of a function: words of arguments, the words that point to texts,
     and how the result tells an error (`Failure`)."""
@@ -103,7 +104,7 @@ class Shapes:
         return known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """A parameter in `slots` words from word `slot` on.
 
@@ -122,7 +123,7 @@ class Parameter:
     length_slot: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """A function of `module` ("" is vmlinux); `result` is VOID or a type id of `types`."""
 

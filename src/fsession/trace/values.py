@@ -8,7 +8,6 @@ character), `Pointer` and `Errno`. `text` writes any of them as the trace shows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import (
@@ -24,6 +23,7 @@ from fsession.btf.types import (
     Union,
 )
 from fsession.errors import errno_name
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Errno(int):
         return f"{int(self)}" if name.startswith("errno ") else f"-{name} ({int(self)})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unreadable:
     """In place of a text that could not be had."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fsession.attach import Plan, Strategy, choose, find_targets, is_pattern
 from fsession.errors import AttachError
+from fsession.frozen import frozen
 from fsession.trace import Failure, Filters, Layout, Shape, Shapes, multi_layout
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Selection", "select"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Functions of one program, by their indices; `many`: it is one for many functions."""
 
@@ -29,7 +29,7 @@ class Group:
     many: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """Functions to attach to, each with its shape, in the order of their indices in records.
 
