@@ -6,6 +6,7 @@ Prints one JSON object. For `calls` the guest's clock counts machine instruction
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import mmap
 import os
@@ -24,6 +25,8 @@ from fsession.kernel import KernelHost
 TARGET = "__do_sys_getppid"
 CALLS = 20_000
 TRACING = Path("/sys/kernel/tracing")
+UP = "the workload is up"
+WORKLOAD = ("sh", "-c", f"echo {UP}; exec sleep 600")
 
 # int loop(unsigned n): getppid() n times and nothing else.
 #   push rbx; mov ebx, edi; again: mov eax, 110; syscall; dec ebx; jnz again; pop rbx; ret
@@ -88,27 +91,35 @@ class Calls:
         }
 
 
-def uptime_s() -> float:
-    """Seconds since boot, to 10 ms."""
-    return float(Path("/proc/uptime").read_text().split()[0])
-
-
 def start_tracer(*words: str) -> tuple[subprocess.Popen[str], float]:
-    """A tracer, and the seconds from its start to that of its workload: all is attached then."""
-    workload = ["sh", "-c", "cat /proc/uptime; exec sleep 600"]
-    start = uptime_s()
+    """A tracer that is attached, and the seconds from its start to the end of its last link call.
+
+    The kernel writes down each bpf(2) call: what is traced from there on delays nothing we count.
+    """
+    (TRACING / "trace_clock").write_text("mono")
+    events = TRACING / "events/raw_syscalls"
+    (events / "filter").write_text("id==321")
+    (events / "enable").write_text("1")
+    start = time.monotonic()
     tracer = subprocess.Popen(
-        [sys.executable, "-m", "fsession", "trace", *words, "--", *workload],
+        [sys.executable, "-m", "fsession", "trace", *words, "--", *WORKLOAD],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert tracer.stdout is not None
-    said = tracer.stdout.readline()
-    while said and not re.fullmatch(r"\d+\.\d+ \d+\.\d+\n", said):  # calls may come first
-        said = tracer.stdout.readline()
-    if not said:
-        raise SystemExit(f"the tracer ended with status {tracer.wait()}")
-    return tracer, float(said.split()[0]) - start
+    while UP not in (said := tracer.stdout.readline()):  # calls may come first
+        if not said:
+            raise SystemExit(f"the tracer ended with status {tracer.wait()}")
+    (events / "enable").write_text("0")
+    return tracer, link_calls()[-1] - start
+
+
+def link_calls() -> list[float]:
+    """When the ``BPF_LINK_CREATE`` calls that the kernel wrote down had ended."""
+    lines = (TRACING / "trace").read_text().splitlines()
+    pairs = itertools.pairwise(lines)
+    ends = [end for begin, end in pairs if "NR 321 (1c," in begin and "NR 321 =" in end]
+    return [float(found[1]) for end in ends if (found := re.search(r" (\d+\.\d+): ", end))]
 
 
 def peak_kib(process: subprocess.Popen[str]) -> int:
@@ -147,9 +158,9 @@ def measure_many(pattern: str) -> dict[str, float]:
     single, _ = start_tracer("icmp_rcv")
     small_kib = peak_kib(single)
     stop(single)
-    watch_link_calls()
+    (TRACING / "trace").write_text("")
     tracer, seconds = start_tracer(pattern)
-    calls = link_calls()
+    calls = len(link_calls())
     peak, ids = peak_kib(tracer), attached_ids(tracer)
     detach_s = stop(tracer)
     return {
@@ -160,18 +171,6 @@ def measure_many(pattern: str) -> dict[str, float]:
         "grown_kib": peak - small_kib,
         "bare_s": bare_link_s(ids),
     }
-
-
-def watch_link_calls() -> None:
-    """Have the kernel write down each bpf(2) call."""
-    (TRACING / "events/raw_syscalls/sys_enter/filter").write_text("id==321")
-    (TRACING / "events/raw_syscalls/sys_enter/enable").write_text("1")
-
-
-def link_calls() -> int:
-    """How many of them were ``BPF_LINK_CREATE``."""
-    (TRACING / "events/raw_syscalls/sys_enter/enable").write_text("0")
-    return len(re.findall(r"NR 321 \(1c,", (TRACING / "trace").read_text()))
 
 
 def attached_ids(process: subprocess.Popen[str]) -> list[int]:

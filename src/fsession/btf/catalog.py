@@ -98,11 +98,16 @@ class Types:
 
     def name_of(self, id: TypeId) -> str:
         """A type's name, "" for the kinds that have none; cheaper than the type."""
-        return self.strings[self.words(id)[0]] if id else ""
+        return self.strings[self._word(id, 0)] if id else ""
 
     def kind_of(self, id: TypeId) -> type[Type]:
         """The class that ``self[id]`` has, without making the value."""
-        return KINDS[self.words(id)[1] >> 24 & 0x1F].cls if id else Void
+        return KINDS[self._word(id, 1) >> 24 & 0x1F].cls if id else Void
+
+    def ref(self, id: TypeId) -> TypeId:
+        """The third word of a record, a type's id or a size, without making the value: what a
+        typedef or qualifier is of, a pointer's target, a function's prototype, its result."""
+        return TypeId(self._word(id, 2))
 
     def words(self, id: TypeId) -> memoryview[int]:
         """The record as 32-bit words: name offset, info, size or type, body (see `kinds`)."""
@@ -168,10 +173,9 @@ class Types:
     def strip(self, id: TypeId) -> TypeId:
         """The type behind typedefs, const, volatile, restrict and type tags."""
         for _ in range(MAX_DEPTH):
-            type = self[id]
-            if not isinstance(type, _TRANSPARENT):
+            if self.kind_of(id) not in _TRANSPARENT:
                 return id
-            id = type.type
+            id = self.ref(id)
         raise BadInputError(f"BTF type {id}: qualifiers and typedefs without an end")
 
     def size_of(self, id: TypeId) -> int:
@@ -208,13 +212,24 @@ class Types:
 
     # -- inside --------------------------------------------------------------------------------
 
+    def _word(self, id: int, at: int) -> int:
+        if id < self.first_id and self.base:
+            return self.base._word(id, at)
+        try:
+            return self._records.word(id - self.first_id, at)
+        except IndexError:
+            raise self._no_such(id) from None
+
     def _index_of(self, id: int) -> int:
         """The record of one of our own ids."""
         index = id - self.first_id
         if not self._records.has(index):
-            where = f" of {self.name}" if self.name else ""
-            raise BadInputError(f"BTF type id {id} is not one{where}: those end at {len(self) - 1}")
+            raise self._no_such(id)
         return index
+
+    def _no_such(self, id: int) -> BadInputError:
+        where = f" of {self.name}" if self.name else ""
+        return BadInputError(f"BTF type id {id} is not one{where}: those end at {len(self) - 1}")
 
     def _decode(self, id: int) -> Type:
         if not id:

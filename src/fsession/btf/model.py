@@ -75,7 +75,7 @@ class Models:
         """The model of a function, or the reason why the kernel attaches nothing to it."""
         if self._types.kind_of(func_id) is not Func:
             raise BadInputError(f"BTF type {func_id} is no function")
-        proto_id = self._types.words(func_id)[2]
+        proto_id = self._types.ref(func_id)
         model = self._protos.get(proto_id)
         if model is None:
             model = self._protos[proto_id] = self._of_proto(TypeId(proto_id))
@@ -87,7 +87,7 @@ class Models:
         As `of`, for thousands of functions: nearly all have only plain arguments, which are told
         by one look at the set of types known to be such.
         """
-        proto_id = self._types.words(func_id)[2]
+        proto_id = self._types.ref(func_id)
         slots = self._slots.get(proto_id)
         if slots is None:
             slots = self._slots[proto_id] = self._slots_of_proto(proto_id)
@@ -148,11 +148,13 @@ class Models:
     def _look_at(self, id: TypeId) -> _Value:
         if id == VOID:
             return _Value(0)
-        type = self._types[self._types.strip(id)]
-        if isinstance(type, Ptr):
+        id = self._types.strip(id)
+        kind = self._types.kind_of(id)
+        if kind is Ptr:
             return _Value(POINTER_BYTES)
-        if isinstance(type, Struct | Union):
-            return _Value(type.size, is_struct=True)
+        if kind in (Struct, Union):
+            return _Value(self._types.size_of(id), is_struct=True)
+        type = self._types[id]
         if isinstance(type, Int | Enum | Enum64):
             return _Value(type.size, type.is_signed)
         return _Value(-1)

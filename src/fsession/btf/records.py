@@ -70,6 +70,13 @@ class Records:
             return self.words[starts[index] : starts[index + 1]]
         return self.words[starts[index] :]
 
+    def word(self, index: int, at: int) -> int:
+        """One of the three words of the head of a record. Raises `IndexError`: there is none."""
+        starts = self._starts
+        if not 0 <= index < len(starts) and not self.has(index):
+            raise IndexError
+        return self.words[starts[index] + at]
+
     def kind(self, index: int) -> int:
         """The kind number of a record that is there."""
         return self.words[self._starts[index] + 1] >> 24 & 0x1F

@@ -67,35 +67,45 @@ class Shapes:
     def __init__(self, types: Types) -> None:
         self._types = types
         self._models = Models(types)
-        self._shapes: dict[int, Shape | str] = {}
-        self._strings: dict[int, bool] = {}
+        self._shapes: dict[int, Shape] = {}
+        self._strings: set[int] = set()
+        self._others: set[int] = set()
         self._failures: dict[int, int] = {}
 
-    def of(self, func_id: TypeId) -> Shape:
-        """Raises `AttachError` where the kernel can't trace the function's arguments."""
-        proto_id = self._types.words(func_id)[2]
+    def of(self, func_id: TypeId, slots: int) -> Shape:
+        """Of a function that can be traced and whose arguments take `slots` words."""
+        proto_id = self._types.ref(func_id)
         shape = self._shapes.get(proto_id)
         if shape is None:
-            shape = self._shapes[proto_id] = self._of_proto(func_id, TypeId(proto_id))
-        if isinstance(shape, str):
-            raise AttachError(self._types.name_of(func_id), f"it {shape}")
+            shape = self._shapes[proto_id] = self._of_proto(func_id, proto_id, slots)
         return shape
 
-    def _of_proto(self, func_id: TypeId, proto_id: TypeId) -> Shape | str:
+    def _of_proto(self, func_id: TypeId, proto_id: TypeId, slots: int) -> Shape:
+        # struct btf_type: name, info, type; then a name and a type for each parameter
+        words = self._types.words(proto_id).tolist()
+        params = words[4::2]
+        strings: list[int] = []
+        if not self._others.issuperset(params):
+            strings = [at for at, id in enumerate(params) if self._is_string(id)][:MAX_STRINGS]
+            if strings and slots != len(params):
+                strings = self._slots(func_id, strings)
+        return Shape(slots, tuple(strings), self._failure(words[2]))
+
+    def _slots(self, func_id: TypeId, params: list[int]) -> list[int]:
+        """The first words of some parameters of a function with others of two words."""
         model = self._models.of(func_id)
         if isinstance(model, str):
-            return model
-        # struct btf_type: name, info, type; then a name and a type for each parameter
-        words = self._types.words(proto_id)
-        params = words[4::2]
-        strings = [model.args[at].slot for at, id in enumerate(params) if self._is_string(id)]
-        return Shape(model.slots, tuple(strings[:MAX_STRINGS]), self._failure(words[2]))
+            raise AttachError(self._types.name_of(func_id), f"it {model}")
+        return [model.args[at].slot for at in params]
 
     def _is_string(self, id: int) -> bool:
-        known = self._strings.get(id)
-        if known is None:
-            known = self._strings[id] = _is_string(self._types, TypeId(id))
-        return known
+        if id in self._strings:
+            return True
+        if id not in self._others:
+            found = _is_string(self._types, TypeId(id))
+            (self._strings if found else self._others).add(id)
+            return found
+        return False
 
     def _failure(self, id: int) -> int:
         known = self._failures.get(id)
@@ -203,18 +213,19 @@ def _length_slot(types: Types, proto: FuncProto, model: FuncModel, index: int) -
 
 def _is_string(types: Types, type_id: TypeId) -> bool:
     """``const char *``: what is not const is mostly a buffer to be filled."""
-    pointer = types[types.strip(type_id)]
-    if not isinstance(pointer, Ptr):
+    pointer = types.strip(type_id)
+    if types.kind_of(pointer) is not Ptr:
         return False
-    char = types[types.strip(pointer.type)]
-    return isinstance(char, Int) and char.name == "char" and _is_const(types, pointer.type)
+    pointee = types.ref(pointer)
+    char = types.strip(pointee)
+    is_char = types.kind_of(char) is Int and types.name_of(char) == "char"
+    return is_char and _is_const(types, pointee)
 
 
 def _is_const(types: Types, type_id: TypeId) -> bool:
-    kind = types[type_id]
-    while isinstance(kind, TypeTag | Volatile):
-        kind = types[kind.type]
-    return isinstance(kind, Const)
+    while types.kind_of(type_id) in (TypeTag, Volatile):
+        type_id = types.ref(type_id)
+    return types.kind_of(type_id) is Const
 
 
 def _is_direct(types: Types, type_id: TypeId) -> bool:

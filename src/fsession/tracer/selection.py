@@ -77,8 +77,10 @@ def select(host: Host, names: Sequence[str], filters: Filters, strategy: str = "
     shapes: dict[Target, Shape] = {}
     known: dict[int, Shapes] = {}
     for target in found.targets:
-        of_types = known.setdefault(id(target.types), Shapes(target.types))
-        shape = of_types.of(target.btf_id)
+        of_types = known.get(id(target.types))
+        if of_types is None:
+            of_types = known[id(target.types)] = Shapes(target.types)
+        shape = of_types.of(target.btf_id, target.slots)
         if filters.errors and shape.failure == Failure.NONE:
             skipped["a result that tells no error"] += 1
         else:
