@@ -40,6 +40,21 @@ LOGS = [
         "R0 leaks addr as return value",
         (),
     ),
+    (
+        "states behind the reason",
+        "0: (05) goto pc-1\ninfinite loop detected at insn 0\ncur state: R10=fp0\n"
+        "old state: R10=fp0\n",
+        "infinite loop detected at insn 0",
+        ("0: (05) goto pc-1",),
+    ),
+    (
+        "a report in sections, as of 7.3",
+        f"{SOURCE}\n0: (95) exit\nR0 !read_ok\n\nVerification failed: Register\n\nReason:\n"
+        "  Nothing was written.\n\nAt:\n  insn 0\n\nSuggestion:\n  Write R0\n  first.\n\n"
+        "processed 1 insns\n",
+        "R0 !read_ok",
+        (SOURCE, "0: (95) exit", "Write R0 first."),
+    ),
 ]
 
 
