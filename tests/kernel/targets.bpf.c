@@ -54,11 +54,14 @@ int on_main(u64 *ctx)
 SEC("fsession")
 int on_global(u64 *ctx)
 {
+	/* Read before the branch: two loads that become one of a computed place are refused. */
+	s32 first = ctx[0], second = ctx[1], result = ctx[2];
+
 	if (carry(ctx, 222)) {
-		results[1] = (s32)ctx[2];
+		results[1] = result;
 	} else {
-		arguments[0] = (s32)ctx[0];
-		arguments[1] = (s32)ctx[1];
+		arguments[0] = first;
+		arguments[1] = second;
 	}
 	return 0;
 }

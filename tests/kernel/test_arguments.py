@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from triggers import POINTER, TRIGGERS, Call, Word
+from triggers import ANY, POINTER, TRIGGERS, Call, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WORDS = 12
 
@@ -20,6 +25,8 @@ FENTRY_TESTS = {
     ),
     "pointer": Call((Word(POINTER),), Word(0, 4)),
 }
+HIDDEN = {"words_10": 2}  # a pointer to a function: the context gives it since Linux 7.1
+ANY_WORD = Word(ANY)
 WIDTH = {"void_function": 2, "small_struct": 2, "wide_struct": 6, "pointer": 1} | {
     f"words_{count}": count for count in range(1, WORDS + 1)
 }
@@ -56,7 +63,8 @@ def test_words(name, strategy, load, poke, facts, tid):
     for side in (0, 1):
         direct = seen["direct"][side * (WORDS + 1) :][: len(call.words)]
         by_helper = seen["by_helper"][side * WORDS :][: len(call.words)]
-        assert _disagreeing(call.words, direct) == []
+        readable = [ANY_WORD if at == HIDDEN.get(name) else w for at, w in enumerate(call.words)]
+        assert _disagreeing(readable, direct) == []
         assert _disagreeing(call.words, by_helper) == []
     assert seen["words"] == [len(call.words)] * 2
     assert seen["beyond"] == [-22, -22]  # EINVAL: there is no such argument
@@ -103,6 +111,6 @@ def test_words_of_many(strategy, load, poke, tid):
     assert seen["returned"] == [0, 111]
 
 
-def _disagreeing(words: tuple[Word, ...], seen: list[int]) -> list[tuple[int, Word, str]]:
+def _disagreeing(words: Sequence[Word], seen: list[int]) -> list[tuple[int, Word, str]]:
     pairs = enumerate(zip(words, seen, strict=True))
     return [(at, word, hex(value)) for at, (word, value) in pairs if not word.agrees(value)]

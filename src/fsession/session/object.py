@@ -23,6 +23,7 @@ from fsession.attach import Attachment
 from fsession.errors import BadInputError, FsessionError, NotFoundError
 from fsession.kconfig import kconfig_value
 from fsession.session.program import ObjectProgram
+from fsession.spec import MapValueRef
 from fsession.uapi import MapType
 from fsession.views import Globals, MapView
 
@@ -191,15 +192,26 @@ class Object:
     def _create_maps(self) -> None:
         host = self.require_host()
         views = {}
-        for spec in self.spec.maps:
+        specs = [spec for spec in self.spec.maps if spec.name != KCONFIG_MAP or self._asks_kconfig]
+        for spec in specs:
             if spec.name == KCONFIG_MAP:
                 self._data[spec.name] = self._kconfig_data(host, spec)
             created = self._create_map(host, spec)
             self._raw[spec.name] = created
             views[spec.name] = MapView(created, spec, self.spec.types)
         self.maps = _Named("map", views)
-        for spec in self.spec.maps:
+        for spec in specs:
             self._fill_map(spec)
+
+    @property
+    def _asks_kconfig(self) -> bool:
+        """Whether a program that is to be loaded needs the kernel's configuration."""
+        return any(
+            isinstance(reloc, MapValueRef) and reloc.map == KCONFIG_MAP
+            for program in self.programs.values()
+            if program.autoload
+            for reloc in program.spec.relocs
+        )
 
     def _create_map(self, host: Host, spec: MapSpec) -> Map:
         if spec.pinned_by_name:
