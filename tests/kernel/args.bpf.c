@@ -55,14 +55,14 @@ static __always_inline void ask_helpers(u64 *ctx, u32 side, u32 count)
 		if (!is_mine(side))                                         \
 			return 0;                                           \
 		_Pragma("unroll") for (int i = 0; i < readable; i++)        \
-			if (i != hidden)                                    \
+			if (!(hidden & 1 << i))                                    \
 				direct[side * (WORDS + 1) + i] = ctx[i];    \
 		ask_helpers(ctx, side, count);                              \
 	} while (0)
 
-#define NONE -1
+#define NONE 0
 
-/* `readable` slots of the context may be read, the return value's is the last; but for `hidden`. */
+/* `readable` slots of the context may be read, the return value's is the last; but for the bits of `hidden`. */
 #define SESSION_BUT(name, target, count, readable, hidden) \
 	SEC("fsession/" target)                         \
 	int name(u64 *ctx)                              \
@@ -84,8 +84,8 @@ SESSION(words_6, "bpf_fentry_test6", 6, 7)
 SESSION(words_7, "do_futex", 7, 8)
 SESSION(words_8, "do_sock_getsockopt", 8, 9)
 SESSION(words_9, "do_mmap", 9, 10)
-/* A pointer to a function: before Linux 7.1 the context does not give it. */
-SESSION_BUT(words_10, "ip_make_skb", 10, 11, 2)
+/* Pointers to a function and to a pointer: before Linux 7.2 the context does not give them. */
+SESSION_BUT(words_10, "ip_make_skb", 10, 11, 1 << 2 | 1 << 7)
 SESSION(words_11, "rt_fill_info", 11, 12)
 SESSION(words_12, "tcp_v4_send_ack", 12, 12) /* void: there is no 13th slot */
 
