@@ -55,14 +55,17 @@ static __always_inline void ask_helpers(u64 *ctx, u32 side, u32 count)
 		if (!is_mine(side))                                         \
 			return 0;                                           \
 		_Pragma("unroll") for (int i = 0; i < readable; i++)        \
-			if (!(hidden & 1 << i))                                    \
+			if (!((hidden) & 1 << i))                                    \
 				direct[side * (WORDS + 1) + i] = ctx[i];    \
 		ask_helpers(ctx, side, count);                              \
 	} while (0)
 
 #define NONE 0
 
-/* `readable` slots of the context may be read, the return value's is the last; but for the bits of `hidden`. */
+/*
+ * `readable` slots of the context may be read, the return value's is the last; those with a bit in
+ * `hidden` may not.
+ */
 #define SESSION_BUT(name, target, count, readable, hidden) \
 	SEC("fsession/" target)                         \
 	int name(u64 *ctx)                              \
