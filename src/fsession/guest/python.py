@@ -28,7 +28,7 @@ _LAUNCHER = (
 
 # What the package needs, and what tests of it need. Those not installed here are left out.
 DISTRIBUTIONS = (
-    "click", "markdown-it-py", "mdurl", "pyelftools", "pygments", "rich",
+    "click", "markdown-it-py", "mdurl", "pycparser", "pyelftools", "pygments", "rich",
     "iniconfig", "packaging", "pluggy", "pytest", "sortedcontainers",
 )  # fmt: skip
 

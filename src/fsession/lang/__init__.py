@@ -1,0 +1,1 @@
+"""Programs in Python and expressions in C, compiled to BPF: see docs/lang.md."""

@@ -1,0 +1,152 @@
+"""Memory behind typed pointers: how a member is read depends on what the verifier knows.
+
+A pointer that the kernel gave with its BTF type is followed by plain loads: a bad address reads as
+0. So does what a struct behind it points to. Any other number is read by ``bpf_probe_read_*``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from fsession.errors import BadInputError
+from fsession.frozen import frozen
+from fsession.lang.ctypes import CType, Field, Integer, Pointer, Record
+from fsession.lang.ir import BinaryOp, Space, Value
+
+if TYPE_CHECKING:
+    from fsession.lang.build import Builder
+
+__all__ = ["Access", "Place", "Trust", "Typed"]
+
+
+class Trust(Enum):
+    """What the verifier takes a pointer for."""
+
+    NUMBER = auto()  # none: kernel memory is read by helpers
+    USER = auto()  # an address of the process
+    KERNEL = auto()  # of a struct of this BTF type, or bad
+    MEMORY = auto()  # of a map value, the stack or a cookie: may be written
+
+
+@frozen
+class Typed:
+    """A value of a C type. Integers fill 64 bits, extended as their type's sign says."""
+
+    type: CType
+    value: Value
+    trust: Trust = Trust.NUMBER
+
+
+@frozen
+class Place:
+    """Something in memory: `offset` bytes behind `base`; for a bit-field, which bits of it."""
+
+    type: CType
+    base: Value
+    offset: int = 0
+    trust: Trust = Trust.NUMBER
+    bit: int = 0
+    bits: int = 0
+
+
+class Access:
+    """Loads and stores of one function under construction."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.build = builder
+
+    def target(self, pointer: Typed) -> Place:
+        """What a pointer points to."""
+        assert isinstance(pointer.type, Pointer)
+        trust = pointer.trust
+        if trust is Trust.KERNEL and not isinstance(pointer.type.to, Record):
+            trust = Trust.NUMBER
+        return Place(pointer.type.to, pointer.value, 0, trust)
+
+    def member(self, place: Place, field: Field) -> Place:
+        if not field.bits:
+            return Place(field.type, place.base, place.offset + field.offset, place.trust)
+        size = field.type.size
+        # the aligned unit of the declared type that holds it
+        unit = field.bit_offset // (8 * size) * size
+        bit = field.bit_offset - 8 * unit
+        return Place(field.type, place.base, place.offset + unit, place.trust, bit, field.bits)
+
+    def element(self, place: Place, of: CType, index: Value | int) -> Place:
+        """Element `index` of what starts at `place`."""
+        if isinstance(index, int):
+            offset = place.offset + index * of.size
+            return Place(of, place.base, offset, place.trust)
+        build = self.build
+        distance = build.binary(BinaryOp.MUL, index, build.const(of.size))
+        base = build.binary(BinaryOp.ADD, build.add(place.base, place.offset), distance)
+        trust = Trust.NUMBER if place.trust is Trust.KERNEL else place.trust
+        return Place(of, base, 0, trust)
+
+    def address(self, place: Place) -> Typed:
+        """A pointer to it; only one to the start of a kernel struct can be followed as such."""
+        if place.bits:
+            raise BadInputError("a bit-field has no address")
+        at = self.build.add(place.base, place.offset)
+        trust = place.trust
+        if trust is Trust.KERNEL and place.offset:
+            trust = Trust.NUMBER
+        return Typed(Pointer(place.type), at, trust)
+
+    def load(self, place: Place) -> Typed:
+        """An integer or a pointer. Raises `BadInputError` for what has no value of its own."""
+        type = place.type
+        if not isinstance(type, Integer | Pointer) or type.size not in (1, 2, 4, 8):
+            raise BadInputError(f"{type} is no number and no pointer")
+        if place.bits:
+            return Typed(type, self._bits(place))
+        signed = isinstance(type, Integer) and type.signed
+        value = self._read(place, type.size, signed)
+        return Typed(type, value, self._trust(place, type))
+
+    def _trust(self, place: Place, type: CType) -> Trust:
+        if not isinstance(type, Pointer):
+            return Trust.NUMBER
+        if type.tag == "user" or place.trust is Trust.USER:
+            return Trust.USER
+        known = place.trust is Trust.KERNEL and isinstance(type.to, Record)
+        return Trust.KERNEL if known and type.tag in ("", "rcu") else Trust.NUMBER
+
+    def _read(self, place: Place, size: int, signed: bool) -> Value:
+        if place.trust is Trust.KERNEL:
+            return self.build.load(place.base, place.offset, size, Space.KERNEL, signed=signed)
+        if place.trust is Trust.MEMORY:
+            return self.build.load(place.base, place.offset, size, Space.MAP, signed=signed)
+        at = self.build.add(place.base, place.offset)
+        return self.build.probe(at, size, signed=signed, user=place.trust is Trust.USER)
+
+    def _bits(self, place: Place) -> Value:
+        """Shifted to the upper end and back, which extends it."""
+        signed = isinstance(place.type, Integer) and place.type.signed
+        build = self.build
+        word = self._read(place, place.type.size, False)
+        if not signed:
+            down = build.binary(BinaryOp.LSHR, word, build.const(place.bit))
+            return build.binary(BinaryOp.AND, down, build.const((1 << place.bits) - 1))
+        up = build.binary(BinaryOp.SHL, word, build.const(64 - place.bit - place.bits))
+        return build.binary(BinaryOp.ASHR, up, build.const(64 - place.bits))
+
+    def store(self, place: Place, value: Value) -> None:
+        """Raises `BadInputError` where programs may not write."""
+        if place.trust is not Trust.MEMORY:
+            raise BadInputError("the kernel's memory can't be written")
+        size = place.type.size
+        if place.bits:
+            value = self._mixed(place, value)
+        self.build.store(place.base, place.offset, value, size, Space.MAP)
+
+    def _mixed(self, place: Place, value: Value) -> Value:
+        """The unit of a bit-field with new bits."""
+        build = self.build
+        mask = (1 << place.bits) - 1
+        word = self._read(place, place.type.size, False)
+        kept = build.binary(BinaryOp.AND, word, build.const(~(mask << place.bit)))
+        new = build.binary(BinaryOp.AND, value, build.const(mask))
+        new = build.binary(BinaryOp.SHL, new, build.const(place.bit))
+        return build.binary(BinaryOp.OR, kept, new)

@@ -1,0 +1,332 @@
+"""C types as the front ends see them, from BTF or by their names."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from fsession.btf import types as btf
+from fsession.errors import BadInputError
+from fsession.frozen import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
+
+__all__ = [
+    "BOOL",
+    "CHAR",
+    "INT",
+    "LONG",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "VOID",
+    "Array",
+    "CType",
+    "Catalog",
+    "Field",
+    "Integer",
+    "Opaque",
+    "Pointer",
+    "Record",
+]
+
+POINTER_BYTES = 8
+MAX_DEPTH = 32
+
+
+@frozen
+class Integer:
+    """An integer or enum of `size` bytes; `enum` is the BTF id of the enum, for its names."""
+
+    size: int
+    signed: bool
+    name: str = ""
+    is_bool: bool = False
+    enum: int = 0
+
+    def __str__(self) -> str:
+        return self.name or f"{'s' if self.signed else 'u'}{8 * self.size}"
+
+
+@frozen
+class Pointer:
+    """`tag` is what BTF says of the memory it points to: "user", "percpu", "rcu" or ""."""
+
+    to: CType
+    tag: str = ""
+    size: int = POINTER_BYTES
+
+    def __str__(self) -> str:
+        inner = str(self.to)
+        return f"{inner}*" if inner.endswith("*") else f"{inner} *"
+
+
+@frozen
+class Record:
+    """A struct or union of BTF."""
+
+    id: int
+    name: str
+    size: int
+    is_union: bool = False
+
+    def __str__(self) -> str:
+        return f"{'union' if self.is_union else 'struct'} {self.name or '{…}'}"
+
+
+@frozen
+class Array:
+    of: CType
+    count: int
+
+    @property
+    def size(self) -> int:
+        return self.of.size * self.count
+
+    def __str__(self) -> str:
+        return f"{self.of}[{self.count}]"
+
+
+@frozen
+class Opaque:
+    """What has no value: void, functions, types that are only declared."""
+
+    name: str
+    size: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CType = Integer | Pointer | Record | Array | Opaque
+
+VOID = Opaque("void")
+CHAR = Integer(1, True, "char")
+INT = Integer(4, True, "int")
+LONG = Integer(8, True, "long")
+U8, U16, U32, U64 = (Integer(size, False, f"u{8 * size}") for size in (1, 2, 4, 8))
+BOOL = Integer(1, False, "bool", is_bool=True)
+
+
+@frozen
+class Field:
+    """A member, wherever in anonymous structs and unions: `bits` is 0 unless it is a bit-field."""
+
+    type: CType
+    bit_offset: int
+    bits: int = 0
+
+    @property
+    def offset(self) -> int:
+        return self.bit_offset // 8
+
+
+_BASIC: dict[str, CType] = {
+    "void": VOID, "bool": BOOL, "_Bool": BOOL,
+    "char": CHAR, "signed char": Integer(1, True, "signed char"),
+    "unsigned char": Integer(1, False, "unsigned char"),
+    "short": Integer(2, True, "short"), "unsigned short": Integer(2, False, "unsigned short"),
+    "int": INT, "unsigned int": Integer(4, False, "unsigned int"),
+    "long": LONG, "unsigned long": Integer(8, False, "unsigned long"),
+    "long long": Integer(8, True, "long long"),
+    "unsigned long long": Integer(8, False, "unsigned long long"),
+    **{f"{prefix}{sign}{8 * size}": Integer(size, sign == "s", f"{sign}{8 * size}")
+       for size in (1, 2, 4, 8) for sign in "su" for prefix in ("", "__")},
+    **{f"{sign}int{8 * size}_t": Integer(size, not sign, f"{sign}int{8 * size}_t")
+       for size in (1, 2, 4, 8) for sign in ("", "u")},
+    "size_t": Integer(8, False, "size_t"), "ssize_t": Integer(8, True, "ssize_t"),
+}  # fmt: skip
+_WORDS = re.compile(
+    r"\s*(?:(struct|union|enum)\s+)?(\w+(?:\s+\w+)*?)\s*((?:\*\s*(?:const\s*)?)*)\s*$"
+)
+
+
+class Catalog:
+    """The types of one BTF, made when they are asked for."""
+
+    def __init__(self, types: Types) -> None:
+        self.types = types
+        self._made: dict[int, CType] = {}
+        self._enumerators: dict[str, tuple[int, Integer]] | None = None
+        self._local: dict[int, tuple[str, dict[str, Field]]] = {}
+
+    def of(self, id: TypeId) -> CType:
+        """The type behind typedefs and qualifiers."""
+        found = self._made.get(id)
+        if found is None:
+            found = self._made[id] = self._make(id)
+        return found
+
+    def _make(self, id: TypeId) -> CType:
+        name, tag = "", ""
+        for _ in range(MAX_DEPTH):
+            kind = self.types.kind_of(id)
+            if kind is btf.Typedef:
+                name = name or self.types.name_of(id)
+            elif kind is btf.TypeTag:
+                tag = tag or self.types.name_of(id)
+            elif kind not in (btf.Const, btf.Volatile, btf.Restrict):
+                break
+            id = self.types.ref(id)
+        return self._plain(id, name)
+
+    def _plain(self, id: TypeId, name: str) -> CType:
+        kind = self.types.kind_of(id)
+        if kind in (btf.Struct, btf.Union):
+            own = self.types.name_of(id)
+            return Record(id, own or name, self.types.size_of(id), kind is btf.Union)
+        if kind is btf.Ptr:
+            target = self.types.ref(id)
+            return Pointer(self.of(target), self._tag(target))
+        type = self.types[id]
+        if isinstance(type, btf.Int):
+            return Integer(type.size, type.is_signed, name or type.name, type.is_bool)
+        if isinstance(type, btf.Enum | btf.Enum64):
+            own = f"enum {type.name}" if type.name else name
+            return Integer(type.size, type.is_signed, own, enum=id)
+        if isinstance(type, btf.Array):
+            return Array(self.of(type.type), type.nelems)
+        return Opaque(name or getattr(type, "name", "") or type.__class__.__name__.lower())
+
+    def _tag(self, id: TypeId) -> str:
+        for _ in range(MAX_DEPTH):
+            kind = self.types.kind_of(id)
+            if kind is btf.TypeTag:
+                return self.types.name_of(id)
+            if kind not in (btf.Const, btf.Volatile, btf.Restrict):
+                break
+            id = self.types.ref(id)
+        return ""
+
+    def find(self, name: str) -> CType | None:
+        """A type by its name in C: ``u32``, ``struct sock``, ``enum tcp_state``, ``char **``."""
+        match = _WORDS.match(name)
+        if match is None:
+            return None
+        keyword, word, stars = match[1], " ".join(match[2].split()), match[3].count("*")
+        word = re.sub(r"\b(const|volatile)\b\s*", "", word).strip()
+        found = self._named(keyword or "", word)
+        if found is None:
+            return None
+        for _ in range(stars):
+            found = Pointer(found)
+        return found
+
+    def _named(self, keyword: str, word: str) -> CType | None:
+        if not keyword and _sorted_words(word) in _BASIC_WORDS:
+            return _BASIC_WORDS[_sorted_words(word)]
+        kinds: dict[str, tuple[type[btf.Type], ...]] = {
+            "struct": (btf.Struct,),
+            "union": (btf.Union,),
+            "enum": (btf.Enum, btf.Enum64),
+            "": (btf.Typedef, btf.Int),
+        }
+        id = self.types.find(word, *kinds[keyword])
+        return None if id is None else self.of(id)
+
+    def local(self, name: str, fields: Sequence[Any], size: int) -> Record:
+        """A struct of the program's own; its `fields` have a name, a type and an offset."""
+        found = next((id for id, own in self._local.items() if own[0] == name), None)
+        id = found if found is not None else -1 - len(self._local)
+        members = {field.name: Field(field.type, 8 * field.offset) for field in fields}
+        self._local[id] = (name, members)
+        return Record(id, name, size)
+
+    def near(self, name: str) -> list[str]:
+        """Names of types like `name`."""
+        match = _WORDS.match(name)
+        word = match[2] if match else name
+        return [name for names in self.types.strings.near(word) for name in names][:3]
+
+    # -- members ---------------------------------------------------------------------------------
+
+    def member(self, record: Record, name: str) -> Field | None:
+        """A member by its name; those of anonymous structs and unions in it count as its own."""
+        if record.id in self._local:
+            return self._local[record.id][1].get(name)
+        return self._member(record.id, name, 0, 0)
+
+    def _member(self, id: int, name: str, base: int, depth: int) -> Field | None:
+        struct = self.types[id]
+        if not isinstance(struct, btf.Struct | btf.Union) or depth > MAX_DEPTH:
+            return None
+        for member in struct.members:
+            at = base + member.bit_offset
+            if member.name == name:
+                return Field(self.of(member.type), at, member.bits)
+            if not member.name:
+                inner = self._member(self.types.strip(member.type), name, at, depth + 1)
+                if inner is not None:
+                    return inner
+        return None
+
+    def member_names(self, record: Record) -> list[str]:
+        """Names of all members, for messages."""
+        if record.id in self._local:
+            return list(self._local[record.id][1])
+        return self._names(record.id, 0)
+
+    def _names(self, id: int, depth: int) -> list[str]:
+        struct = self.types[id]
+        if not isinstance(struct, btf.Struct | btf.Union) or depth > MAX_DEPTH:
+            return []
+        names: list[str] = []
+        for member in struct.members:
+            inner = [] if member.name else self._names(self.types.strip(member.type), depth + 1)
+            names += [member.name] if member.name else inner
+        return names
+
+    def near_members(self, record: Record, name: str) -> list[str]:
+        return get_close_matches(name, self.member_names(record), 3)
+
+    # -- enums -----------------------------------------------------------------------------------
+
+    def enumerator(self, name: str) -> tuple[int, Integer] | None:
+        """The value and type of an enumerator of any enum."""
+        if self._enumerators is None:
+            self._enumerators = self._read_enumerators()
+        return self._enumerators.get(name)
+
+    def _read_enumerators(self) -> dict[str, tuple[int, Integer]]:
+        found: dict[str, tuple[int, Integer]] = {}
+        types: Types | None = self.types
+        while types is not None:
+            for number in types.own_ids():
+                id = btf.TypeId(number)
+                if types.kind_of(id) is btf.Enum or types.kind_of(id) is btf.Enum64:
+                    enum, own = types[id], self.of(id)
+                    if isinstance(enum, btf.Enum | btf.Enum64) and isinstance(own, Integer):
+                        for row in enum.values:
+                            found.setdefault(row.name, (row.value, own))
+            types = types.base
+        return found
+
+    def enum_values(self, enum: Integer) -> dict[str, int]:
+        """The names of an enum."""
+        type = self.types[enum.enum]
+        if not isinstance(type, btf.Enum | btf.Enum64):
+            raise BadInputError(f"{enum} is no enum")
+        return {row.name: row.value for row in type.values}
+
+
+def _sorted_words(text: str) -> str:
+    """``long unsigned int`` and ``unsigned long`` are one."""
+    words = sorted(text.split())
+    if len(words) > 1 and "int" in words:
+        words.remove("int")
+    if len(words) > 1 and "signed" in words and "char" not in words:
+        words.remove("signed")
+    if words in (["signed"], ["unsigned"]):
+        words = ["int", *words] if words == ["unsigned"] else ["int"]
+    return " ".join(words)
+
+
+_BASIC_WORDS = {_sorted_words(name): type for name, type in _BASIC.items()} | {
+    "unsigned": _BASIC["unsigned int"],
+}

@@ -1,0 +1,284 @@
+"""Calls of ``fsession.NAME(…)`` inside programs."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from fsession.lang import texts
+from fsession.lang.access import Place, Trust, Typed
+from fsession.lang.arith import S64, U64
+from fsession.lang.ctypes import BOOL, CHAR, Array, CType, Integer, Opaque, Pointer, Record
+from fsession.lang.intrinsics import HELPERS
+from fsession.lang.ir import Space, Test, Value
+from fsession.lang.lookup import name_of
+from fsession.lang.objects import Map
+from fsession.lang.scope import Context, Item, Many, Maybe, Static
+from fsession.uapi import FuncId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fsession.lang.expressions import Expressions
+
+__all__ = ["call_form"]
+
+COMM = Array(CHAR, 16)
+TEXT_BYTES = 64
+
+
+def call_form(e: Expressions, name: str, node: ast.Call) -> Item:
+    """The value of a call. Raises `CompileError` where it is called in another way."""
+    if name in HELPERS:
+        return _helper(e, name, node)
+    return _FORMS[name](e, node)
+
+
+def _helper(e: Expressions, name: str, node: ast.Call) -> Item:
+    helper = HELPERS[name]
+    args = _args(e, node, name, helper.args, helper.args)
+    values = [e.typed(arg).value for arg in args]
+    result = e.build.helper(helper.function, *values)
+    return Typed(Integer(8, helper.signed, "s64" if helper.signed else "u64"), result)
+
+
+def _args(e: Expressions, node: ast.Call, name: str, least: int, most: int) -> list[ast.expr]:
+    count = len(node.args)
+    if node.keywords or not least <= count <= most:
+        wanted = str(least) if least == most else f"{least} to {most}"
+        raise e.fail(node, f"{name}() takes {wanted} arguments, not {count + len(node.keywords)}")
+    return node.args
+
+
+def _context(e: Expressions, node: ast.Call, name: str) -> Value:
+    (arg,) = _args(e, node, name, 1, 1)
+    item = e.item(arg)
+    if not isinstance(item, Context):
+        raise e.fail(arg, f"{name}() takes the context", "the program's parameter ctx")
+    return item.value
+
+
+def _is_return(e: Expressions, node: ast.Call) -> Item:
+    context = _context(e, node, "session_is_return")
+    result = e.build.kfunc("bpf_session_is_return", context, pure=True)
+    return Typed(BOOL, result)
+
+
+def _cookie(e: Expressions, node: ast.Call) -> Item:
+    context = _context(e, node, "session_cookie")
+    result = e.build.kfunc("bpf_session_cookie", context, pure=True)
+    return Typed(Pointer(U64), result, Trust.MEMORY)
+
+
+def _ret(e: Expressions, node: ast.Call) -> Item:
+    _context(e, node, "ret")
+    if e.result is None:
+        raise e.fail(node, "the function returns nothing", "void functions have no result")
+    return e.argument(e.result)
+
+
+def _log2(e: Expressions, node: ast.Call) -> Item:
+    (arg,) = _args(e, node, "log2", 1, 1)
+    item = e.item(arg)
+    if isinstance(item, Static) and isinstance(item.value, int):
+        return Static(max(item.value.bit_length() - 1, 0))
+    return e.arith.log2(e.value(item, arg))
+
+
+def _type(e: Expressions, node: ast.expr) -> CType:
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        raise e.fail(node, "a type is named by a constant text", '"struct sock *"')
+    found = e.unit.catalog.find(node.value)
+    if found is None:
+        near = e.unit.catalog.near(node.value)
+        hint = f"did you mean {', '.join(near)}?" if near else ""
+        raise e.fail(node, f"the kernel has no type '{node.value}'", hint)
+    return found
+
+
+def _cast(e: Expressions, node: ast.Call) -> Item:
+    where, arg = _args(e, node, "cast", 2, 2)
+    type, value = _type(e, where), e.typed(arg)
+    if isinstance(type, Integer):
+        word = e.build.extend(value.value, 8 * type.size, signed=type.signed)
+        return Typed(type, word)
+    if not isinstance(type, Pointer):
+        raise e.fail(where, f"a cast to {type}", "to a number or a pointer")
+    same = isinstance(value.type, Pointer) and value.type.to == type.to
+    trust = value.trust if same or value.trust is Trust.USER else Trust.NUMBER
+    if value.trust is Trust.KERNEL and not same:
+        return Typed(type, e.upgraded(value.value, type), e.cast_trust(type))
+    return Typed(type, value.value, trust)
+
+
+def _read(e: Expressions, node: ast.Call) -> Item:
+    """``(status, value)`` of what a pointer points to: 0, or a negative errno and 0."""
+    (arg,) = _args(e, node, "read", 1, 1)
+    item = e.item(arg)
+    place = item if isinstance(item, Place) else e.access.target(e.value(item, arg))
+    if not isinstance(place.type, Integer | Pointer) or place.bits:
+        raise e.fail(arg, f"read() of {place.type}", "of a number or a pointer in memory")
+    build, size = e.build, place.type.size
+    slot = build.slot(8)
+    build.store(slot, 0, build.const(0), 8, Space.STACK)
+    user = place.trust is Trust.USER
+    read = FuncId.probe_read_user if user else FuncId.probe_read_kernel
+    at = build.add(place.base, place.offset)
+    status = build.helper(read, slot, build.const(size), at)
+    signed = isinstance(place.type, Integer) and place.type.signed
+    value = build.load(slot, 0, size, Space.STACK, signed=signed)
+    trust = Trust.USER if user else Trust.NUMBER
+    return Many((Typed(S64, status), Typed(place.type, value, trust)))
+
+
+def _container_of(e: Expressions, node: ast.Call) -> Item:
+    """``container_of(ptr, "struct sock", "sk_refcnt")``."""
+    pointer, where, member = _args(e, node, "container_of", 3, 3)
+    record, value = _type(e, where), e.typed(pointer)
+    if not isinstance(record, Record) or not isinstance(member, ast.Constant):
+        raise e.fail(where, "container_of() takes a pointer, a struct and a member's name")
+    name = str(member.value)
+    field = e.unit.catalog.member(record, name)
+    if field is None or field.bits:
+        raise e.fail(member, f"{record} has no member '{name}' with an address")
+    return Typed(Pointer(record), e.build.add(value.value, -field.offset), Trust.NUMBER)
+
+
+def _comm(e: Expressions, node: ast.Call) -> Item:
+    _args(e, node, "get_current_comm", 0, 0)
+    build = e.build
+    slot = build.slot(COMM.size)
+    for at in (0, 8):
+        build.store(slot, at, build.const(0), 8, Space.STACK)
+    build.helper(FuncId.get_current_comm, slot, build.const(COMM.size))
+    return Place(COMM, slot, 0, Trust.MEMORY)
+
+
+def _task(e: Expressions, node: ast.Call) -> Item:
+    _args(e, node, "get_current_task", 0, 0)
+    record = e.unit.catalog.find("struct task_struct")
+    assert record is not None
+    result = e.build.helper(FuncId.get_current_task_btf)
+    return Typed(Pointer(record), result, Trust.KERNEL)
+
+
+def _of_context(function: FuncId, name: str) -> Callable[[Expressions, ast.Call], Item]:
+    def form(e: Expressions, node: ast.Call) -> Item:
+        return Typed(U64, e.build.helper(function, _context(e, node, name)))
+
+    return form
+
+
+def _stackid(e: Expressions, node: ast.Call) -> Item:
+    where, arg = _args(e, node, "get_stackid", 2, 2)
+    context, item = e.item(where), e.item(arg)
+    is_map = isinstance(item, Static) and isinstance(item.value, Map)
+    if not isinstance(context, Context) or not is_map:
+        raise e.fail(node, "get_stackid() takes the context and a StackTrace map")
+    assert isinstance(item, Static)
+    name = name_of(e, item.value, arg)
+    build = e.build
+    result = build.helper(FuncId.get_stackid, context.value, build.map(name), build.const(0))
+    return Typed(S64, build.extend(result, 32, signed=True))
+
+
+def _enum(e: Expressions, node: ast.Call) -> Item:
+    (arg,) = _args(e, node, "enum", 1, 1)
+    name = str(arg.value) if isinstance(arg, ast.Constant) else ""
+    found = e.unit.catalog.find(f"enum {name}")
+    if not isinstance(found, Integer) or not found.enum:
+        raise e.fail(arg, f"the kernel has no enum '{name}'")
+    return Static(e.unit.catalog.enum_values(found))
+
+
+def _printk(e: Expressions, node: ast.Call) -> Item:
+    """``printk("format", a, b, c)``: the format goes to the stack."""
+    if not node.args or len(node.args) > 4:
+        raise e.fail(node, "printk() takes a format and up to 3 values")
+    text = node.args[0]
+    format = text.value if isinstance(text, ast.Constant) else None
+    if not isinstance(format, str):
+        raise e.fail(text, "a format is a constant text")
+    build = e.build
+    raw = format.encode() + b"\0"
+    slot = build.slot(len(raw) + -len(raw) % 8)
+    texts.copy(e, Static(format), slot, len(raw), node)
+    values = [_printed(e, arg) for arg in node.args[1:]]
+    build.helper(FuncId.trace_printk, slot, build.const(len(raw)), *values)
+    return Static(None)
+
+
+def _printed(e: Expressions, node: ast.expr) -> Value:
+    """A number, or the address of a text for ``%s``."""
+    item = e.item(node)
+    if isinstance(item, Place) and isinstance(item.type, Array):
+        return e.build.add(item.base, item.offset)
+    return e.value(item, node).value
+
+
+def _emit(e: Expressions, node: ast.Call) -> Item:
+    """A record of the ring buffer with the values, which is lost where there is no room."""
+    if node.args or not node.keywords or any(word.arg is None for word in node.keywords):
+        raise e.fail(node, "emit() takes fields by their names", "emit(length=skb.len)")
+    build = e.build
+    words = [(str(word.arg), word.value) for word in node.keywords]
+    items: list[tuple[str, Item, CType, ast.expr]] = []
+    for name, value in words:
+        item = e.kept(e.item(value), value)
+        items.append((name, item, _field_type(e, item, value), value))
+    event = e.unit.event(f"{e.build.function.name}", [(n, t) for n, _, t, _ in items])
+    ready = [
+        item if isinstance(type, Array) else e.value(item, value) for _, item, type, value in items
+    ]
+    ring = build.map(e.unit.event_map())
+    record = build.helper(FuncId.ringbuf_reserve, ring, build.const(event.size), build.const(0))
+    room, done = build.block(), build.block()
+    build.branch(Test.NE, record, build.const(0), room, done)
+    build.begin(room)
+    build.store(record, 0, build.const(event.number), 8, Space.MAP)
+    for field, item, (_, _, type, value) in zip(event.fields, ready, items, strict=True):
+        if isinstance(type, Array):
+            build.store(record, field.offset, build.const(0), 1, Space.MAP)
+            texts.copy(e, item, build.add(record, field.offset), type.size, value)
+        else:
+            assert isinstance(item, Typed)
+            build.store(record, field.offset, item.value, type.size, Space.MAP)
+    build.helper(FuncId.ringbuf_submit, record, build.const(0))
+    build.jump(done)
+    build.begin(done)
+    return Static(None)
+
+
+def _field_type(e: Expressions, item: Item, node: ast.expr) -> CType:
+    if isinstance(item, Static) and isinstance(item.value, str):
+        return Array(CHAR, len(item.value.encode()) + 1)
+    if isinstance(item, Place) and isinstance(item.type, Array) and item.type.of.size == 1:
+        return Array(CHAR, item.type.count or TEXT_BYTES)
+    if isinstance(item, Maybe):
+        raise e.fail(node, "this may be None", "test it first, or give get() a default")
+    value = e.value(item, node)
+    if isinstance(value.type, Pointer):
+        target = value.type.to
+        if isinstance(target, Integer) and target.name == "char":
+            return Array(CHAR, TEXT_BYTES)
+        return Pointer(Opaque("void"))
+    return value.type
+
+
+_FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
+    "session_is_return": _is_return,
+    "session_cookie": _cookie,
+    "ret": _ret,
+    "emit": _emit,
+    "printk": _printk,
+    "log2": _log2,
+    "cast": _cast,
+    "read": _read,
+    "container_of": _container_of,
+    "get_current_comm": _comm,
+    "get_current_task": _task,
+    "get_attach_cookie": _of_context(FuncId.get_attach_cookie, "get_attach_cookie"),
+    "get_func_ip": _of_context(FuncId.get_func_ip, "get_func_ip"),
+    "get_stackid": _stackid,
+    "enum": _enum,
+}

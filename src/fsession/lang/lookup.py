@@ -1,0 +1,187 @@
+"""Maps inside programs, and arguments by helper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsession.lang.access import Place, Trust, Typed
+from fsession.lang.arith import S64
+from fsession.lang.ctypes import Array, Integer, Pointer
+from fsession.lang.ir import Space, Test, Value
+from fsession.lang.scope import Item, Many, Maybe
+from fsession.uapi import FuncId, UpdateFlag
+
+if TYPE_CHECKING:
+    import ast
+
+    from fsession.lang.build import Builder
+    from fsession.lang.expressions import Expressions
+    from fsession.lang.objects import Map
+    from fsession.lang.unit import Layout
+
+__all__ = [
+    "add_to_entry",
+    "delete_entry",
+    "find_entry",
+    "get_entry",
+    "get_func_arg",
+    "name_of",
+    "read_entry",
+    "write_entry",
+]
+
+
+def get_func_arg(build: Builder, context: Value, slot: int) -> Value:
+    """An argument word by ``bpf_get_func_arg`` (Linux 5.17)."""
+    at = build.slot(8)
+    build.store(at, 0, build.const(0), 8, Space.STACK)
+    build.helper(FuncId.get_func_arg, context, build.const(slot), at)
+    return build.load(at, 0, 8, Space.STACK)
+
+
+def name_of(e: Expressions, item: Map, node: ast.AST) -> str:
+    name = item.name
+    if not name:
+        raise e.fail(node, "this map has no name", "give it one: name = fsession.Hash(…)")
+    return e.unit.map(item, name)
+
+
+def _write(e: Expressions, layout: Layout, item: Item, node: ast.AST) -> Value:
+    """A key or value on the stack; its address."""
+    build = e.build
+    if layout.type is not None and isinstance(layout.type, Array):
+        from fsession.lang import texts
+
+        return texts.on_stack(e, item, layout.size, node)
+    at = build.slot(layout.size + -layout.size % 8)
+    if not layout.fields:
+        build.store(at, 0, e.value(item, node).value, layout.size, Space.STACK)
+        return at
+    if isinstance(item, Place) and item.trust is Trust.MEMORY:
+        return build.add(item.base, item.offset)
+    if not isinstance(item, Many) or len(item.items) != len(layout.fields):
+        names = ", ".join(field.name for field in layout.fields)
+        raise e.fail(node, "this map takes a struct", f"write a tuple: ({names})")
+    for offset in range(0, layout.size, 8):  # with what lies between the fields
+        build.store(at, offset, build.const(0), 8, Space.STACK)
+    for field, one in zip(layout.fields, item.items, strict=True):
+        if isinstance(field.type, Array):
+            from fsession.lang import texts
+
+            texts.copy(e, one, build.add(at, field.offset), field.type.size, node)
+        else:
+            value = e.value(one, node).value
+            build.store(at, field.offset, value, field.type.size, Space.STACK)
+    return at
+
+
+def find_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> Value:
+    """The address of a value, or 0."""
+    name = name_of(e, item, node)
+    at = _write(e, e.unit.layout(item.key), key, node)
+    return e.build.helper(FuncId.map_lookup_elem, e.build.map(name), at)
+
+
+def _entry(e: Expressions, item: Map, address: Value) -> Place:
+    """The value at an address that is not 0."""
+    layout = e.unit.layout(item.value)
+    if layout.fields:
+        record = e.unit.catalog.local(str(item.value.__name__), layout.fields, layout.size)
+        return Place(record, address, 0, Trust.MEMORY)
+    assert layout.type is not None
+    return Place(layout.type, address, 0, Trust.MEMORY)
+
+
+def read_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> Item:
+    """``m[k]``: without that key the program ends, as a KeyError would end the function."""
+    address = find_entry(e, item, key, node)
+    build = e.build
+    there, missing = build.block(), build.block()
+    build.branch(Test.NE, address, build.const(0), there, missing)
+    build.begin(missing)
+    build.give_back(build.const(0))
+    build.begin(there)
+    return _entry(e, item, address)
+
+
+def get_entry(e: Expressions, item: Map, node: ast.Call) -> Item:
+    """``m.get(k)`` is None without that key, ``m.get(k, default)`` the default."""
+    if node.keywords or len(node.args) not in (1, 2):
+        raise e.fail(node, "get() takes a key and a default")
+    build = e.build
+    address = find_entry(e, item, e.item(node.args[0]), node)
+    entry = _entry(e, item, address)
+    if not isinstance(entry.type, Integer | Pointer):
+        return Maybe(entry, address)
+    there, missing, done = build.block(), build.block(), build.block()
+    build.branch(Test.NE, address, build.const(0), there, missing)
+    build.begin(there)
+    value = e.access.load(entry)
+    build.jump(done, value.value)
+    build.begin(missing)
+    default = e.typed(node.args[1]).value if len(node.args) == 2 else build.const(0)
+    build.jump(done, default)
+    (result,) = build.begin(done, 1)
+    typed = Typed(value.type, result, Trust.NUMBER)
+    return typed if len(node.args) == 2 else Maybe(typed, address)
+
+
+def write_entry(e: Expressions, item: Map, key: Item, value: Item, node: ast.AST) -> None:
+    """``m[k] = v``. A full map keeps what it has."""
+    name = name_of(e, item, node)
+    build = e.build
+    key_at = _write(e, e.unit.layout(item.key), key, node)
+    value_at = _write(e, e.unit.layout(item.value), value, node)
+    flags = build.const(0)
+    build.helper(FuncId.map_update_elem, build.map(name), key_at, value_at, flags)
+
+
+def delete_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> None:
+    """``del m[k]``; nothing happens without that key."""
+    if item.is_array:
+        raise e.fail(node, "an entry of an array can't be deleted", "write 0 to it")
+    name = name_of(e, item, node)
+    key_at = _write(e, e.unit.layout(item.key), key, node)
+    e.build.helper(FuncId.map_delete_elem, e.build.map(name), key_at)
+
+
+def add_to_entry(e: Expressions, item: Map, key: Item, amount: Item, node: ast.AST) -> None:
+    """``m[k] += n``: what is not there counts as 0. Atomic where other CPUs can write it."""
+    layout = e.unit.layout(item.value)
+    if layout.type is None or layout.type.size not in (4, 8):
+        raise e.fail(node, "'+=' is for values of 4 or 8 bytes")
+    build = e.build
+    number = e.value(amount, node).value
+    name = name_of(e, item, node)
+    key_at = _write(e, e.unit.layout(item.key), key, node)
+    address = build.helper(FuncId.map_lookup_elem, build.map(name), key_at)
+    there, missing, add, done = (build.block() for _ in range(4))
+    build.branch(Test.NE, address, build.const(0), there, missing)
+    build.begin(there)
+    build.jump(add, address)
+    build.begin(missing)
+    if item.is_array:
+        build.jump(done)
+    else:
+        zero = build.slot(8)
+        build.store(zero, 0, build.const(0), 8, Space.STACK)
+        flags = build.const(UpdateFlag.NOEXIST)
+        build.helper(FuncId.map_update_elem, build.map(name), key_at, zero, flags)
+        again = build.helper(FuncId.map_lookup_elem, build.map(name), key_at)
+        found = build.block()
+        build.branch(Test.NE, again, build.const(0), found, done)
+        build.begin(found)
+        build.jump(add, again)
+    (place,) = build.begin(add, 1)
+    size = layout.type.size
+    if item.is_per_cpu:
+        old = build.load(place, 0, size, Space.MAP)
+        build.store(place, 0, e.arith.binary("+", _s64(old), _s64(number)).value, size, Space.MAP)
+    else:
+        build.atomic_add(place, 0, number, size)
+    build.jump(done)
+    build.begin(done)
+
+
+def _s64(value: Value) -> Typed:
+    return Typed(S64, value)

@@ -1,0 +1,207 @@
+"""What a program in Python shares with its surroundings: maps, variables, structs.
+
+They are made beside the program and used on both sides by the same name: inside, the compiler knows
+them; outside, once the program is loaded, they are views of the kernel's maps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fsession.errors import BadInputError
+from fsession.frozen import frozen
+from fsession.lang.ctypes import Array, Catalog, CType
+from fsession.uapi import MapType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "ArrayMap",
+    "Function",
+    "Global",
+    "Hash",
+    "LruHash",
+    "Map",
+    "PerCpuArray",
+    "PerCpuHash",
+    "StructField",
+    "Structure",
+    "member_type",
+    "struct_fields",
+]
+
+
+@frozen
+class StructField:
+    name: str
+    type: CType
+    offset: int
+
+
+class Structure:
+    """A struct for keys and values: its annotations are members, laid out as C does.
+
+    >>> class Peer(fsession.Struct):
+    ...     address: "u32"
+    ...     port: "u16"
+    ...     name: "char[16]"
+    """
+
+    _fields: ClassVar[tuple[StructField, ...]]
+
+
+def struct_fields(cls: type[Structure], catalog: Catalog) -> tuple[tuple[StructField, ...], int]:
+    """The members of a struct and its size in bytes."""
+    fields: list[StructField] = []
+    end, align = 0, 1
+    for name, words in cls.__annotations__.items():
+        type = member_type(str(words), catalog, f"{cls.__name__}.{name}")
+        unit = type.of.size if isinstance(type, Array) else type.size
+        end += -end % unit
+        fields.append(StructField(name, type, end))
+        end += type.size
+        align = max(align, unit)
+    if not fields:
+        raise BadInputError(f"struct {cls.__name__} has no members").hint(
+            'members are annotations: port: "u16"'
+        )
+    return tuple(fields), end + -end % align
+
+
+def member_type(words: str, catalog: Catalog, what: str) -> CType:
+    """``u32``, ``enum tcp_state``, ``char[16]``."""
+    words = words.strip("'\" ")
+    name, bracket, count = words.partition("[")
+    found = catalog.find(name)
+    if found is None or found.size not in (1, 2, 4, 8):
+        error = BadInputError(f"{what}: '{words}' is no type of a number")
+        raise error.hint("u8 to u64, s8 to s64, bool, enum NAME, a pointer, or char[N]")
+    if not bracket:
+        return found
+    number = count.rstrip("] ")
+    if not number.isdecimal() or not int(number):
+        raise BadInputError(f"{what}: '{words}' has no length")
+    return Array(found, int(number))
+
+
+class Map:
+    """A map of the program. Before it is loaded it is only described; then it is a mapping."""
+
+    type: ClassVar[MapType]
+    is_array: ClassVar[bool] = False
+    is_per_cpu: ClassVar[bool] = False
+
+    def __init__(self, key: Any, value: Any, max_entries: int = 10240) -> None:
+        if not 0 < max_entries < 1 << 32:
+            raise BadInputError(f"a map with {max_entries} entries")
+        self.key, self.value, self.max_entries = key, value, max_entries
+        self.view: Any = None
+        self.name = ""
+
+    def _loaded(self) -> Any:
+        if self.view is None:
+            error = BadInputError("this map is not loaded")
+            raise error.hint("load the program that uses it first")
+        return self.view
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._loaded()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._loaded()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._loaded()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._loaded()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self._loaded().get(key, default)
+
+    def items(self) -> Any:
+        return self._loaded().items()
+
+    def keys(self) -> Any:
+        return self._loaded().keys()
+
+    def values(self) -> Any:
+        return self._loaded().values()
+
+    def clear(self) -> None:
+        self._loaded().clear()
+
+
+class Hash(Map):
+    """``BPF_MAP_TYPE_HASH``."""
+
+    type = MapType.HASH
+
+
+class LruHash(Map):
+    """``BPF_MAP_TYPE_LRU_HASH``: a new entry takes the place of one not used for long."""
+
+    type = MapType.LRU_HASH
+
+
+class PerCpuHash(Map):
+    """``BPF_MAP_TYPE_PERCPU_HASH``: outside, a value is a list, one item for each CPU."""
+
+    type = MapType.PERCPU_HASH
+    is_per_cpu = True
+
+
+class ArrayMap(Map):
+    """``BPF_MAP_TYPE_ARRAY``: keys are 0 to `max_entries` - 1, and all are there."""
+
+    type = MapType.ARRAY
+    is_array = True
+
+    def __init__(self, value: Any, max_entries: int = 64) -> None:
+        super().__init__("u32", value, max_entries)
+
+
+class PerCpuArray(ArrayMap):
+    """``BPF_MAP_TYPE_PERCPU_ARRAY``."""
+
+    type = MapType.PERCPU_ARRAY
+    is_per_cpu = True
+
+
+class Global:
+    """A variable that both sides read and write: inside by its name, outside as ``.value``."""
+
+    def __init__(self, type: str = "u64", initial: int = 0) -> None:
+        self.type, self.initial = type, initial
+        self.view: Any = None
+        self.name = ""
+
+    @property
+    def value(self) -> Any:
+        return self.initial if self.view is None else self.view[self.name]
+
+    @value.setter
+    def value(self, value: int) -> None:
+        if self.view is None:
+            self.initial = value
+        else:
+            self.view[self.name] = value
+
+
+class Function:
+    """A function that programs call: a subprogram, with integers as arguments and result."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.name: str = function.__name__
+
+    def __call__(self, *args: Any) -> Any:
+        """Outside of programs it is the Python function."""
+        return self.function(*args)

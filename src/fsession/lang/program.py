@@ -1,0 +1,240 @@
+"""`program`: a Python function as a BPF program; compiled when it is loaded."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fsession.btf.types import Func, TypeId
+from fsession.errors import BadInputError
+from fsession.lang.access import Typed
+from fsession.lang.arith import S64
+from fsession.lang.build import Builder
+from fsession.lang.ctypes import Catalog, Integer, Pointer, Record
+from fsession.lang.expressions import Expressions, static
+from fsession.lang.link import finish, link
+from fsession.lang.objects import Function, Global, Map
+from fsession.lang.python import Statements
+from fsession.lang.scope import Argument, Context
+from fsession.lang.source import Source
+from fsession.lang.unit import Unit
+from fsession.spec import ObjectSpec, ProgramSpec
+from fsession.uapi import AttachType, ProgType
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fsession.btf.catalog import Types
+    from fsession.lang.ir import Function as IrFunction
+    from fsession.lang.scope import Item
+
+__all__ = ["Compiled", "Program", "compile_programs", "function", "program"]
+
+_SECTIONS = {
+    "fsession": AttachType.TRACE_FSESSION,
+    "fentry": AttachType.TRACE_FENTRY,
+    "fexit": AttachType.TRACE_FEXIT,
+}
+_MAX_SLOTS = 12
+
+
+class Program:
+    """A Python function that is to be compiled for one or several functions of the kernel."""
+
+    def __init__(self, function: Callable[..., Any], targets: Sequence[str]) -> None:
+        self.function = function
+        self.name: str = function.__name__
+        self.targets = tuple(targets)
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise BadInputError(f"'{self.name}' is a BPF program: it is attached, not called")
+
+
+def program(*targets: str) -> Callable[[Callable[..., Any]], Program]:
+    """Make a program of a function: ``@program("icmp_rcv")``, ``"fexit/tcp_v4_connect"``."""
+    if not targets:
+        raise BadInputError("a program has a function of the kernel as its target").hint(
+            '@fsession.program("icmp_rcv")'
+        )
+    return lambda function: Program(function, targets)
+
+
+def function(made: Callable[..., Any]) -> Function:
+    """Make a function of its own (a BPF subprogram) that programs call."""
+    return Function(made)
+
+
+class Compiled:
+    """What a compilation gives: the object for a host, and what connects it with Python."""
+
+    def __init__(
+        self, spec: ObjectSpec, unit: Unit, functions: Mapping[str, list[IrFunction]]
+    ) -> None:
+        self.spec = spec
+        self.events = tuple(unit.events)
+        self.maps = dict(unit.objects)
+        self.globals = dict(unit.globals)
+        self.functions = functions
+
+    def connect(self, maps: Mapping[str, Any], variables: Any) -> None:
+        """Make the Python objects views of what was loaded."""
+        for name, item in self.maps.items():
+            item.view = maps[name]
+        for variable in self.globals.values():
+            variable.view = variables
+
+
+def compile_programs(
+    programs: Sequence[Program], types: Callable[[str], Types], name: str = "program"
+) -> Compiled:
+    """Compile for a kernel; ``types(module)`` gives its BTF, "" for vmlinux's.
+
+    Raises `CompileError` with the place in the source.
+    """
+    unit = Unit(Catalog(types("")))
+    specs: list[ProgramSpec] = []
+    shown: dict[str, list[IrFunction]] = {}
+    for item in programs:
+        for target in item.targets:
+            kind, label = _section(item, target)
+            compiler = _Compiler(unit, item, types, label, kind)
+            spec, functions = compiler.run(_unique(item, specs))
+            specs.append(spec)
+            shown[spec.name] = functions
+    btf = unit.types.types()
+    specs = [replace(spec, types=btf) for spec in specs]
+    object_spec = ObjectSpec(
+        name, tuple(specs), tuple(unit.maps.values()), tuple(unit.variables), types=btf
+    )
+    return Compiled(object_spec, unit, shown)
+
+
+def _unique(item: Program, specs: Sequence[ProgramSpec]) -> str:
+    taken = {spec.name for spec in specs}
+    name, number = item.name, 2
+    while name in taken:
+        name, number = f"{item.name}_{number}", number + 1
+    return name
+
+
+def _section(item: Program, target: str) -> tuple[str, str]:
+    """``(section, function)`` of ``icmp_rcv``, ``fexit/icmp_rcv``, ``fsession.s/…``."""
+    kind, slash, name = target.rpartition("/")
+    kind = kind if slash else "fsession"
+    if kind.removesuffix(".s") not in _SECTIONS or not name:
+        source, tree = Source.of(item.function)
+        known = ", ".join(_SECTIONS)
+        raise source.error(tree, f"'{target}' is no target", f"FUNCTION, or one of {known} with /")
+    return kind, name
+
+
+class _Compiler:
+    """Of one program on one function."""
+
+    def __init__(
+        self, unit: Unit, item: Program, types: Callable[[str], Types], target: str, kind: str
+    ) -> None:
+        self.unit, self.item, self.target, self.kind = unit, item, target, kind
+        module, _, self.name = target.rpartition(":")
+        self.types = types(module)
+        self.source, self.tree = Source.of(item.function)
+        self.functions: list[IrFunction] = []
+        self.btf: dict[str, TypeId] = {}
+        self._locals: dict[int, str] = {}
+
+    def run(self, name: str) -> tuple[ProgramSpec, list[IrFunction]]:
+        attach_type = _SECTIONS[self.kind.removesuffix(".s")]
+        build = Builder(name, 1)
+        e = self._expressions(build, self.item.function)
+        e.context = Context(build.function.params[0])
+        build.function.at = self.source.place(self.tree)
+        self._parameters(e)
+        Statements(e, is_main=True).function(self.tree)
+        self.btf[name] = self.unit.function_type(name, ("ctx",), is_main=True)
+        self.functions.insert(0, build.function)
+        for function in self.functions:
+            finish(function)
+        linked = link(self.functions, self.btf)
+        spec = ProgramSpec(
+            name, ProgType.TRACING, tuple(linked.insns), attach_type, self.target,
+            f"{self.kind}/{self.target}", sleepable=self.kind.endswith(".s"),
+            relocs=tuple(linked.relocs), funcs=tuple(linked.funcs), lines=tuple(linked.lines),
+        )  # fmt: skip
+        return spec, self.functions
+
+    def _expressions(self, build: Builder, function: Callable[..., Any]) -> Expressions:
+        return Expressions(self.unit, build, self.source, _finder(function), self._local_function)
+
+    def _parameters(self, e: Expressions) -> None:
+        """``ctx`` and parameters of the traced function, by their names."""
+        id = self.types.find(self.name, Func)
+        if id is None:
+            raise self.source.error(self.tree, f"the kernel has no function '{self.name}'")
+        catalog = self.unit.catalog if self.types.base is None else Catalog(self.types)
+        proto = self.types.prototype(id)
+        slot = 0
+        found: dict[str, Argument] = {}
+        for param in proto.params:
+            type = catalog.of(param.type)
+            direct = isinstance(type, Integer) or _is_struct_pointer(type)
+            found[param.name] = Argument(param.name, type, slot, direct)
+            slot += max(1, -(-type.size // 8))
+        if proto.type:
+            type = catalog.of(proto.type)
+            e.result = Argument("ret", type, slot, True)
+        for at, arg in enumerate(self.tree.args.args):
+            if arg.arg == "ctx" and at == 0:
+                assert e.context is not None
+                e.names["ctx"] = e.context
+            elif arg.arg in found:
+                e.names[arg.arg] = found[arg.arg]
+            else:
+                names = ", ".join(found) or "none"
+                message = f"{self.name}() has no parameter '{arg.arg}'"
+                raise self.source.error(arg, message, f"it has: {names}; and ctx comes first")
+
+    def _local_function(self, item: Function, node: ast.AST) -> str:
+        """Compile a subprogram when it is first called; its name."""
+        known = self._locals.get(id(item))
+        if known is not None:
+            return known
+        source, tree = Source.of(item.function)
+        params = [arg.arg for arg in tree.args.args]
+        if len(params) > 5:
+            raise source.error(tree, f"{len(params)} parameters", "a function takes up to 5")
+        self._locals[id(item)] = item.name
+        build = Builder(item.name, len(params))
+        build.function.at = source.place(tree)
+        outer, self.source = self.source, source
+        e = self._expressions(build, item.function)
+        for param, value in zip(params, build.function.params, strict=True):
+            e.names[param] = Typed(S64, value)
+        Statements(e, is_main=False).function(tree)
+        self.source = outer
+        self.btf[item.name] = self.unit.function_type(item.name, tuple(params), is_main=False)
+        self.functions.append(build.function)
+        return item.name
+
+
+def _is_struct_pointer(type: Any) -> bool:
+    return isinstance(type, Pointer) and isinstance(type.to, Record)
+
+
+def _finder(function: Callable[..., Any]) -> Callable[[str], Item | None]:
+    """Names of the surroundings of a function: what it closes over, its module, builtins."""
+    closure = inspect.getclosurevars(function).nonlocals
+    module = getattr(function, "__globals__", {})
+
+    def find(name: str) -> Item | None:
+        for names in (closure, module, vars(builtins)):
+            if name in names:
+                value = names[name]
+                if isinstance(value, Map | Global) and not value.name:
+                    value.name = name
+                return static(value)
+        return None
+
+    return find

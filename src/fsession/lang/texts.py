@@ -1,0 +1,108 @@
+"""Texts: char arrays and ``char *`` against constants, and copies of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fsession.lang.access import Place, Trust, Typed
+from fsession.lang.ctypes import BOOL, Array, Integer, Pointer
+from fsession.lang.ir import BinaryOp, Space, Test, Value
+from fsession.lang.scope import Item, Static
+from fsession.uapi import FuncId
+
+if TYPE_CHECKING:
+    from fsession.errors import CompileError
+    from fsession.lang.build import Builder
+
+__all__ = ["copy", "equals", "on_stack"]
+
+_MAX_CONSTANT = 63
+
+
+class Compiler(Protocol):
+    """What both front ends are to this module."""
+
+    build: Builder
+
+    def value(self, item: Item, node: Any) -> Typed: ...
+    def fail(self, node: Any, message: str, hint: str = "") -> CompileError: ...
+
+
+def _source(e: Compiler, item: Item, node: Any) -> tuple[Value, int, bool]:
+    """The address of a text, how long it can be (0: not known), and whether it is the user's."""
+    if isinstance(item, Place) and isinstance(item.type, Array) and item.type.of.size == 1:
+        at = e.build.add(item.base, item.offset)
+        return at, item.type.count, item.trust is Trust.USER
+    value = e.value(item, node)
+    target = value.type.to if isinstance(value.type, Pointer) else None
+    if not isinstance(target, Integer) or target.size != 1:
+        raise e.fail(node, f"{value.type} is no text", "a char array or a char * is")
+    return value.value, 0, value.trust is Trust.USER
+
+
+def copy(e: Compiler, item: Item, to: Value, size: int, node: Any) -> None:
+    """Up to `size` bytes with the NUL behind it to the address `to`; an unreadable one is empty."""
+    build = e.build
+    if isinstance(item, Static) and isinstance(item.value, str):
+        raw = item.value.encode()[: size - 1].ljust(size, b"\0")
+        space = Space.MAP
+        for at in range(0, size, 8):
+            part = raw[at : at + 8]
+            for start, width in _pieces(len(part)):
+                word = int.from_bytes(part[start : start + width], "little")
+                build.store(to, at + start, build.const(word), width, space)
+        return
+    at, _, user = _source(e, item, node)
+    read = FuncId.probe_read_user_str if user else FuncId.probe_read_kernel_str
+    build.helper(read, to, build.const(size), at)
+
+
+def _pieces(size: int) -> list[tuple[int, int]]:
+    """Stores of 8, 4, 2 and 1 bytes that cover `size` of them."""
+    pieces: list[tuple[int, int]] = []
+    at = 0
+    for width in (8, 4, 2, 1):
+        while size - at >= width:
+            pieces.append((at, width))
+            at += width
+    return pieces
+
+
+def on_stack(e: Compiler, item: Item, size: int, node: Any) -> Value:
+    """A copy on the stack, zeros behind it."""
+    build = e.build
+    at = build.slot(size + -size % 8)
+    for offset in range(0, size, 8):
+        build.store(at, offset, build.const(0), 8, Space.STACK)
+    copy(e, item, at, size, node)
+    return at
+
+
+def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = False) -> Typed:
+    """Whether a text of the kernel is `text`, or begins with it."""
+    if isinstance(item, Static) and isinstance(item.value, str):
+        same = item.value.startswith(text) if prefix else item.value == text
+        return Typed(BOOL, e.build.const(same))
+    wanted = text.encode() + (b"" if prefix else b"\0")
+    if b"\0" in text.encode() or len(wanted) > _MAX_CONSTANT:
+        raise e.fail(node, f"a constant text has up to {_MAX_CONSTANT - 1} bytes and no NUL")
+    build = e.build
+    at, limit, user = _source(e, item, node)
+    if limit and len(wanted) > limit:
+        return Typed(BOOL, build.const(0))
+    if not wanted:
+        return Typed(BOOL, build.const(1))
+    size = len(wanted) + (1 if prefix else 0)
+    buffer = build.slot(size + -size % 8)
+    for offset in range(0, size, 8):
+        build.store(buffer, offset, build.const(0), 8, Space.STACK)
+    read = FuncId.probe_read_user_str if user else FuncId.probe_read_kernel_str
+    build.helper(read, buffer, build.const(size), at)
+    different: Value | None = None
+    for start, width in _pieces(len(wanted)):
+        word = int.from_bytes(wanted[start : start + width], "little")
+        seen = build.load(buffer, start, width, Space.STACK)
+        bits = build.binary(BinaryOp.XOR, seen, build.const(word))
+        different = bits if different is None else build.binary(BinaryOp.OR, different, bits)
+    assert different is not None
+    return Typed(BOOL, build.compare(Test.EQ, different, build.const(0)))

@@ -1,0 +1,1 @@
+"""Tests of programs in Python and of expressions in C."""
