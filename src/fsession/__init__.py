@@ -16,6 +16,19 @@ A program in C, loaded and attached by its sections::
             ...
         print(obj.maps["hits"][0])
 
+A program in Python, compiled for the running kernel::
+
+    @fsession.program("icmp_rcv")
+    def icmp(ctx, skb):
+        if fsession.session_is_return(ctx):
+            fsession.emit(length=skb.len, ret=fsession.ret(ctx))
+
+    with fsession.PythonObject([icmp]) as obj:
+        obj.load()
+        with obj.attach():
+            for event in obj:
+                print(event.length, event.ret)
+
 What the running kernel can do::
 
     with fsession.KernelHost() as host:
@@ -46,12 +59,26 @@ if TYPE_CHECKING:
     from fsession.features import features
     from fsession.host import Feature
     from fsession.kernel import KernelHost
+    from fsession.lang import (
+        Array,
+        Global,
+        Hash,
+        LruHash,
+        PerCpuArray,
+        PerCpuHash,
+        StackTrace,
+        Struct,
+        function,
+        program,
+    )
     from fsession.obj import compile_c
     from fsession.session import Object, ObjectProgram
+    from fsession.session.python import PythonObject
     from fsession.trace import Call, Summary
     from fsession.tracer import Tracer, trace
 
 __all__ = [
+    "Array",
     "AttachError",
     "Attachment",
     "BadInputError",
@@ -59,14 +86,22 @@ __all__ = [
     "CompileError",
     "Feature",
     "FsessionError",
+    "Global",
     "GuestError",
+    "Hash",
     "InternalError",
     "KernelError",
     "KernelHost",
+    "LruHash",
     "NotFoundError",
     "Object",
     "ObjectProgram",
+    "PerCpuArray",
+    "PerCpuHash",
+    "PythonObject",
+    "StackTrace",
     "Strategy",
+    "Struct",
     "Summary",
     "Target",
     "Tracer",
@@ -75,6 +110,8 @@ __all__ = [
     "compile_c",
     "features",
     "find_targets",
+    "function",
+    "program",
     "trace",
 ]
 
@@ -83,8 +120,21 @@ _MODULES = {
     "fsession.features": ("features",),
     "fsession.host": ("Feature",),
     "fsession.kernel": ("KernelHost",),
+    "fsession.lang": (
+        "Array",
+        "Global",
+        "Hash",
+        "LruHash",
+        "PerCpuArray",
+        "PerCpuHash",
+        "StackTrace",
+        "Struct",
+        "function",
+        "program",
+    ),
     "fsession.obj": ("compile_c",),
     "fsession.session": ("Object", "ObjectProgram"),
+    "fsession.session.python": ("PythonObject",),
     "fsession.trace": ("Call", "Summary"),
     "fsession.tracer": ("Tracer", "trace"),
 }
@@ -92,14 +142,26 @@ _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of `__all__` when it is first used (PEP 562)."""
+    """Import a name of `__all__` when it is first used (PEP 562).
+
+    What means something inside programs only (``fsession.ktime_get_ns``) is here, too.
+    """
     from importlib import import_module
 
-    if name not in __all__:
-        raise AttributeError(f"module 'fsession' has no attribute '{name}'")
-    value = getattr(import_module(_PLACES.get(name, "fsession.errors")), name)
+    if name in __all__:
+        value = getattr(import_module(_PLACES.get(name, "fsession.errors")), name)
+    else:
+        value = None if name.startswith("_") else _intrinsic(name)
+        if value is None:
+            raise AttributeError(f"module 'fsession' has no attribute '{name}'")
     globals()[name] = value
     return value
+
+
+def _intrinsic(name: str) -> Any:
+    from fsession.lang.intrinsics import intrinsic
+
+    return intrinsic(name)
 
 
 def __dir__() -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main", "run"]
 
 COMMANDS = {
+    "compile": "a program in Python at each stage: IR, instructions",
     "features": "what this host can do, and which strategy sessions will use",
     "list": "functions that can be traced; for each that can't, the reason",
     "run": "programs of your own: load, attach, print what they print",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,8 +15,9 @@ from fsession.cli.report import warn
 from fsession.cli.workload import Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fsession.attach import Attachment
-    from fsession.host import PrintkReader
     from fsession.session import Object
 
 __all__ = ["run"]
@@ -39,37 +41,53 @@ __all__ = ["run"]
 @verbose
 @quiet
 def run(file: str, strategy: str, timeout_s: float | None, verbose: bool, quiet: bool) -> int:
-    """Load FILE (.bpf.o, or .bpf.c, which is compiled), attach its programs by their sections and
-    print what they print with bpf_printk.
+    """Load FILE (.bpf.o; .bpf.c or .py, which is compiled), attach its programs and print what
+    they print with bpf_printk and the events that they send.
 
     With -- CMD, until CMD ends, and the exit status is CMD's; else until Ctrl-C.
     """
     with ExitStack() as stack:
         words = workload()
         process = stack.enter_context(Workload(words)) if words else None
-        from fsession.session import Object
-
-        obj = stack.enter_context(Object.open(file))
-        obj.load()
+        obj, read_events, events_fd = _load(file, stack)
         printed = stack.enter_context(obj.require_host().printk_lines())
         printed.read(0)  # what others printed before
+        ready = stack.enter_context(select.epoll())
+        for descriptor in (printed.fileno(), events_fd):
+            if descriptor >= 0:
+                ready.register(descriptor, select.EPOLLIN)
+
+        def show() -> bool:
+            _print([*read_events(), *printed.read(0)])
+            return True
+
         with obj.attach(strategy) as attachment:
             if verbose:
                 _tell(obj, attachment)
-            interrupted = follow(printed, lambda: _print(printed), sys.stdout, process, timeout_s)
-        _print(printed)
+            interrupted = follow(ready, show, sys.stdout, process, timeout_s)
+        show()
         status = workload_status(process, interrupted=interrupted)
         if not quiet:
             warn(_summary(obj, attachment))
         return status
 
 
-def _print(printed: PrintkReader) -> bool:
-    lines = printed.read(0)
-    if lines:
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+def _load(file: str, stack: ExitStack) -> tuple[Object, Callable[[], list[Any]], int]:
+    """What was loaded; how its events are read, and the descriptor that tells of them."""
+    if file.endswith(".py"):
+        from fsession.session.python import PythonObject
+
+        programs = stack.enter_context(PythonObject.open(file)).load()
+        return programs.object, lambda: programs.read(0), programs.fileno()
+    from fsession.session import Object
+
+    return stack.enter_context(Object.open(file)).load(), list, -1
+
+
+def _print(items: list[Any]) -> None:
+    if items:
+        sys.stdout.write("".join(f"{item}\n" for item in items))
         sys.stdout.flush()
-    return True
 
 
 def _tell(obj: Object, attachment: Attachment) -> None:

@@ -1,1 +1,37 @@
 """Programs in Python and expressions in C, compiled to BPF: see docs/lang.md."""
+
+from fsession.lang.events import EventDecoder
+from fsession.lang.objects import (
+    Array,
+    Function,
+    Global,
+    Hash,
+    LruHash,
+    Map,
+    PerCpuArray,
+    PerCpuHash,
+    StackTrace,
+    Struct,
+)
+from fsession.lang.program import Compiled, Program, compile_programs, function, program
+from fsession.lang.show import show
+
+__all__ = [
+    "Array",
+    "Compiled",
+    "EventDecoder",
+    "Function",
+    "Global",
+    "Hash",
+    "LruHash",
+    "Map",
+    "PerCpuArray",
+    "PerCpuHash",
+    "Program",
+    "StackTrace",
+    "Struct",
+    "compile_programs",
+    "function",
+    "program",
+    "show",
+]

@@ -6,18 +6,22 @@ them; outside, once the program is loaded, they are views of the kernel's maps.
 
 from __future__ import annotations
 
+from struct import iter_unpack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
-from fsession.lang.ctypes import Array, Catalog, CType
+from fsession.lang.ctypes import Array as CArray
+from fsession.lang.ctypes import Catalog, CType
 from fsession.uapi import MapType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_DEPTH = 127  # include/uapi/linux/perf_event.h: PERF_MAX_STACK_DEPTH
+
 __all__ = [
-    "ArrayMap",
+    "Array",
     "Function",
     "Global",
     "Hash",
@@ -25,8 +29,9 @@ __all__ = [
     "Map",
     "PerCpuArray",
     "PerCpuHash",
+    "StackTrace",
+    "Struct",
     "StructField",
-    "Structure",
     "member_type",
     "struct_fields",
 ]
@@ -39,7 +44,7 @@ class StructField:
     offset: int
 
 
-class Structure:
+class Struct:
     """A struct for keys and values: its annotations are members, laid out as C does.
 
     >>> class Peer(fsession.Struct):
@@ -51,13 +56,13 @@ class Structure:
     _fields: ClassVar[tuple[StructField, ...]]
 
 
-def struct_fields(cls: type[Structure], catalog: Catalog) -> tuple[tuple[StructField, ...], int]:
+def struct_fields(cls: type[Struct], catalog: Catalog) -> tuple[tuple[StructField, ...], int]:
     """The members of a struct and its size in bytes."""
     fields: list[StructField] = []
     end, align = 0, 1
     for name, words in cls.__annotations__.items():
         type = member_type(str(words), catalog, f"{cls.__name__}.{name}")
-        unit = type.of.size if isinstance(type, Array) else type.size
+        unit = type.of.size if isinstance(type, CArray) else type.size
         end += -end % unit
         fields.append(StructField(name, type, end))
         end += type.size
@@ -82,7 +87,7 @@ def member_type(words: str, catalog: Catalog, what: str) -> CType:
     number = count.rstrip("] ")
     if not number.isdecimal() or not int(number):
         raise BadInputError(f"{what}: '{words}' has no length")
-    return Array(found, int(number))
+    return CArray(found, int(number))
 
 
 class Map:
@@ -91,6 +96,7 @@ class Map:
     type: ClassVar[MapType]
     is_array: ClassVar[bool] = False
     is_per_cpu: ClassVar[bool] = False
+    has_btf: ClassVar[bool] = True
 
     def __init__(self, key: Any, value: Any, max_entries: int = 10240) -> None:
         if not 0 < max_entries < 1 << 32:
@@ -158,7 +164,7 @@ class PerCpuHash(Map):
     is_per_cpu = True
 
 
-class ArrayMap(Map):
+class Array(Map):
     """``BPF_MAP_TYPE_ARRAY``: keys are 0 to `max_entries` - 1, and all are there."""
 
     type = MapType.ARRAY
@@ -168,11 +174,33 @@ class ArrayMap(Map):
         super().__init__("u32", value, max_entries)
 
 
-class PerCpuArray(ArrayMap):
+class PerCpuArray(Array):
     """``BPF_MAP_TYPE_PERCPU_ARRAY``."""
 
     type = MapType.PERCPU_ARRAY
     is_per_cpu = True
+
+
+class StackTrace(Map):
+    """``BPF_MAP_TYPE_STACK_TRACE``: `get_stackid` keeps stacks in it, by ids that it makes.
+
+    Outside, `stack` gives the addresses of one, the innermost first.
+    """
+
+    type = MapType.STACK_TRACE
+    has_btf = False
+
+    def __init__(self, max_entries: int = 1024, depth: int = 127) -> None:
+        if not 0 < depth <= MAX_DEPTH:
+            raise BadInputError(f"stacks of {depth} addresses").hint(f"from 1 to {MAX_DEPTH}")
+        super().__init__("u32", f"u64[{depth}]", max_entries)
+
+    def stack(self, number: int) -> list[int]:
+        """Raises `KeyError` for an id that is not there, negative ones (errors) too."""
+        raw = self._loaded().raw.lookup(number.to_bytes(4, "little")) if number >= 0 else None
+        if raw is None:
+            raise KeyError(number)
+        return [word for (word,) in iter_unpack("<Q", raw) if word]
 
 
 class Global:

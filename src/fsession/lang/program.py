@@ -86,6 +86,13 @@ class Compiled:
         for variable in self.globals.values():
             variable.view = variables
 
+    def disconnect(self) -> None:
+        """Make them descriptions again; what they held is gone with the maps."""
+        for item in self.maps.values():
+            item.view = None
+        for variable in self.globals.values():
+            variable.view = None
+
 
 def compile_programs(
     programs: Sequence[Program], types: Callable[[str], Types], name: str = "program"

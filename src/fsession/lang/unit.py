@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fsession.btf.encode import Builder
+from fsession.btf.types import VOID, Func, FuncProto, Int, Member, Param, Ptr, TypeId
 from fsession.btf.types import Array as BtfArray
-from fsession.btf.types import Func, FuncProto, Int, Member, Param, Ptr, Struct, TypeId
+from fsession.btf.types import Struct as BtfStruct
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.lang.ctypes import Array, Catalog, CType, Integer, Pointer
-from fsession.lang.objects import Global, Map, Structure, member_type, struct_fields
+from fsession.lang.objects import Global, Map, Struct, member_type, struct_fields
 from fsession.spec import MapSpec, Variable
 from fsession.uapi import MapType
 
@@ -80,24 +81,25 @@ class Unit:
         key, value = self.layout(item.key), self.layout(item.value)
         self.maps[name] = MapSpec(
             name, item.type, key.size, value.size, item.max_entries,
-            key_type=key.btf, value_type=value.btf,
+            key_type=key.btf if item.has_btf else VOID,
+            value_type=value.btf if item.has_btf else VOID,
         )  # fmt: skip
         self._names[id(item)] = name
         self.objects[name] = item
         return name
 
     def layout(self, words: Any) -> Layout:
-        """Of what a map was declared with: a type's name or a `Structure`."""
+        """Of what a map was declared with: a type's name or a `Struct`."""
         known = self._layouts.get(words)
         if known is None:
             known = self._layouts[words] = self._layout(words)
         return known
 
     def _layout(self, words: Any) -> Layout:
-        if isinstance(words, type) and issubclass(words, Structure):
+        if isinstance(words, type) and issubclass(words, Struct):
             fields, size = struct_fields(words, self.catalog)
             members = tuple(Member(f.name, self.btf_of(f.type), 8 * f.offset) for f in fields)
-            btf = self.types.add(Struct(words.__name__, size, members))
+            btf = self.types.add(BtfStruct(words.__name__, size, members))
             return Layout(None, fields, size, btf)
         if not isinstance(words, str):
             error = BadInputError(f"{words!r} is no type of a key or value")

@@ -1,0 +1,56 @@
+"""``fsession compile``: what becomes of programs in Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fsession.cli.report import OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fsession.lang import Compiled
+
+__all__ = ["compile"]
+
+
+@click.command()
+@click.argument("file")
+@click.option("--ir", "stage", flag_value="ir", help="The IR after all passes.")
+@click.option("--asm", "stage", flag_value="asm", default=True, help="The instructions.")
+def compile(file: str, stage: str) -> int:
+    """Compile the programs of FILE (.py) for this kernel and print them; nothing is loaded."""
+    from fsession.kernel import KernelHost
+    from fsession.session.python import PythonObject
+
+    with KernelHost() as host:
+        compiled = PythonObject.open(file).compile(host)
+    for line in _ir(compiled) if stage == "ir" else _asm(compiled):
+        click.echo(line)
+    return OK
+
+
+def _ir(compiled: Compiled) -> Iterator[str]:
+    from fsession.lang import show
+
+    for functions in compiled.functions.values():
+        yield from (show(function) for function in functions)
+
+
+def _asm(compiled: Compiled) -> Iterator[str]:
+    """As the verifier's log has it: source lines before their instructions."""
+    from fsession.isa.disasm import disassemble
+    from fsession.isa.insn import offsets
+
+    for spec in compiled.spec.programs:
+        yield f"{spec.name}: {spec.section}, {len(spec.insns)} instructions"
+        lines = {line.at: line for line in spec.lines}
+        last = ""
+        for at, text in zip(offsets(spec.insns), disassemble(spec.insns), strict=False):
+            line = lines.get(at)
+            if line is not None and line.text != last:
+                last = line.text
+                yield f"; {line.text} @ {line.file}:{line.line}"
+            yield str(text)

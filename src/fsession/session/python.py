@@ -1,0 +1,134 @@
+"""`PythonObject`: programs that are Python functions, from their file to their events.
+
+    with PythonObject.open("slow.py") as obj:
+        obj.load()
+        with obj.attach():
+            for event in obj:
+                print(event)
+
+They are compiled when they are loaded, against the types of the kernel that will run them.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from fsession.errors import BadInputError, FsessionError
+from fsession.lang import Compiled, EventDecoder, Program, compile_programs
+from fsession.session.object import Object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from fsession.attach import Attachment
+    from fsession.host import Host, RingReader
+
+__all__ = ["PythonObject"]
+
+EVENTS_MAP = "events"
+
+
+class PythonObject:
+    """A context manager; `object` is what was loaded, an `Object` as any other."""
+
+    def __init__(self, programs: Sequence[Program], name: str = "program") -> None:
+        if not programs:
+            raise BadInputError(f"{name} has no programs").hint(
+                'decorate a function: @fsession.program("icmp_rcv")'
+            )
+        self.programs = tuple(programs)
+        self.name = name
+        self.compiled: Compiled | None = None
+        self._object: Object | None = None
+        self._stack = ExitStack()
+        self._ring: RingReader | None = None
+        self._events: list[Any] = []
+
+    @classmethod
+    def open(cls, path: str | Path) -> PythonObject:
+        """Run the file at `path` as a module and take the programs that it makes."""
+        place = Path(path)
+        if not place.is_file():
+            raise BadInputError(f"there is no file '{place}'")
+        before = list(sys.path)
+        sys.path.insert(0, str(place.resolve().parent))
+        try:
+            made = runpy.run_path(str(place), run_name=place.stem)
+        finally:
+            sys.path[:] = before
+        programs = [item for item in made.values() if isinstance(item, Program)]
+        return cls(list(dict.fromkeys(programs)), place.stem)
+
+    def compile(self, host: Host) -> Compiled:
+        """Raises `CompileError` with the place in the source."""
+        return compile_programs(self.programs, host.types, self.name)
+
+    def load(self, host: Host | None = None) -> Self:
+        """Compile, create the maps, load the programs. Without a host: on this machine's kernel."""
+        with ExitStack() as stack:
+            if host is None:
+                from fsession.kernel import KernelHost
+
+                host = stack.enter_context(KernelHost())
+            self.compiled = self.compile(host)
+            self._object = stack.enter_context(Object(self.compiled.spec))
+            self._object.load(host)
+            self.compiled.connect(self._object.maps, self._object.globals)
+            if self.compiled.events:
+                decode = EventDecoder(self.compiled.events).decode
+                ring = self._object.raw_maps[EVENTS_MAP]
+                self._ring = stack.enter_context(
+                    host.ring_buffer(ring, lambda record: self._events.append(decode(record)))
+                )
+            self._stack = stack.pop_all()
+        return self
+
+    @property
+    def object(self) -> Object:
+        if self._object is None:
+            raise FsessionError(f"'{self.name}' is not loaded").hint("call load() first")
+        return self._object
+
+    def attach(self, strategy: str = "auto") -> Attachment:
+        """Attach all programs to their targets. Closing the result detaches them."""
+        return self.object.attach(strategy)
+
+    def fileno(self) -> int:
+        """Readable when there may be events to `read`. -1: the programs send none."""
+        return -1 if self._ring is None else self._ring.fileno()
+
+    def read(self, timeout_s: float | None = None) -> list[Any]:
+        """Events that have come, waiting at most `timeout_s` for the first; [] if none."""
+        if self._ring is None:
+            return []
+        self._ring.poll(timeout_s)
+        events, self._events = self._events, []
+        return events
+
+    def __iter__(self) -> Iterator[Any]:
+        """Events for ever."""
+        if self._ring is None:
+            raise FsessionError(f"'{self.name}' sends no events").hint("fsession.emit() does")
+        while True:
+            yield from self.read()
+
+    def close(self) -> None:
+        self._stack.close()
+        if self.compiled is not None:
+            self.compiled.disconnect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
