@@ -12,6 +12,7 @@ import click
 from fsession.errors import (
     AttachError,
     BadInputError,
+    CompileError,
     InternalError,
     KernelError,
     NotFoundError,
@@ -56,7 +57,15 @@ def report(error: BaseException, *, verbose: bool = False, to: TextIO | None = N
     log = error.log.rstrip() if verbose and isinstance(error, KernelError) else ""
     if log:
         out.write(log + "\n")
-    out.write("\n".join(_lines(error)[:LINES]) + "\n")
+    lines = _compiler_lines(error) if isinstance(error, CompileError) else _lines(error)[:LINES]
+    out.write("\n".join(lines) + "\n")
+
+
+def _compiler_lines(error: CompileError) -> list[str]:
+    """The place in the source, its line with a caret below, what to write instead."""
+    notes = getattr(error, "__notes__", [])
+    more = [note if note.startswith("  ") else f"  {note}" for note in notes]
+    return [f"fsession: {error}", *more]
 
 
 def _lines(error: BaseException) -> list[str]:
