@@ -1,0 +1,287 @@
+"""Programs that are wrong, each with what the compiler must say of it."""
+
+# ruff: noqa
+
+import fsession
+
+WRONG: list = []
+table = fsession.Hash("u32", "u64")
+counts = fsession.Array("u64", 4)
+limit = fsession.Global("u64", 5)
+TEXT = "nginx"
+
+
+class Pair(fsession.Struct):
+    left: "u32"
+    right: "u32"
+
+
+pairs = fsession.Hash(Pair, "u64")
+
+
+def wrong(message, target="icmp_rcv"):
+    def keep(function):
+        WRONG.append((fsession.program(target)(function), message))
+        return function
+
+    return keep
+
+
+def plain(x):
+    return x
+
+
+@wrong("struct net_device has no member 'ifindx'")
+def near_member(ctx, skb):
+    return skb.dev.ifindx
+
+
+@wrong("icmp_rcv() has no parameter 'sock'")
+def no_parameter(ctx, sock):
+    pass
+
+
+@wrong("the kernel has no function 'no_such_function'", "no_such_function")
+def no_function(ctx):
+    pass
+
+
+@wrong("the name 'nothing' is not known here")
+def no_name(ctx):
+    x = nothing + 1
+
+
+@wrong("'/' can't be used in a program")
+def true_division(ctx, skb):
+    x = skb.len / 2
+
+
+@wrong("'**' can't be used in a program")
+def power(ctx, skb):
+    x = skb.len**2
+
+
+@wrong("1.5 can't be used in a program")
+def floating(ctx):
+    x = 1.5
+
+
+@wrong("division by 0")
+def by_zero(ctx, skb):
+    x = skb.len // 0
+
+
+@wrong("a shift by 64")
+def far_shift(ctx, skb):
+    x = skb.len << 64
+
+
+@wrong("340282366920938463463374607431768211456 has more than 64 bits")
+def huge(ctx, skb):
+    x = skb.len + (1 << 63) * (1 << 63) * 4
+
+
+@wrong("the kernel takes no result of a tracing program")
+def result(ctx, skb):
+    return skb.len
+
+
+@wrong("programs can't write here")
+def write_kernel(ctx, skb):
+    skb.len = 1
+
+
+@wrong("'with' can't be used in a program")
+def with_statement(ctx):
+    with table:
+        pass
+
+
+@wrong("'try' can't be used in a program")
+def try_statement(ctx):
+    try:
+        pass
+    except ValueError:
+        pass
+
+
+@wrong("'raise' can't be used in a program")
+def raise_statement(ctx):
+    raise ValueError
+
+
+@wrong("'import' can't be used in a program")
+def import_statement(ctx):
+    import os
+
+
+@wrong("a list comprehension can't be used in a program")
+def comprehension(ctx):
+    x = [i for i in range(3)]
+
+
+@wrong("a lambda can't be used in a program")
+def a_lambda(ctx):
+    x = lambda: 1
+
+
+@wrong("a dict can't be used in a program")
+def a_dict(ctx):
+    x = {}
+
+
+@wrong("an f-string can't be used in a program")
+def f_string(ctx):
+    x = f"{ctx}"
+
+
+@wrong("a loop goes over range(…) only")
+def loop_over_map(ctx):
+    for key in table:
+        pass
+
+
+@wrong("the step of a range is a constant and not 0")
+def no_step(ctx):
+    for i in range(0, 5, 0):
+        pass
+
+
+@wrong("4294967296 rounds are too many")
+def many_rounds(ctx):
+    for i in range(1 << 32):
+        pass
+
+
+@wrong("'else' of a loop can't be used in a program")
+def loop_else(ctx):
+    for i in range(3):
+        pass
+    else:
+        pass
+
+
+@wrong("'plain' can't be called in a program")
+def call_python(ctx):
+    plain(1)
+
+
+@wrong("ktime_get_ns() takes 0 arguments, not 1")
+def helper_arguments(ctx):
+    fsession.ktime_get_ns(1)
+
+
+@wrong("session_cookie() takes the context")
+def not_the_context(ctx, skb):
+    fsession.session_cookie(skb)
+
+
+@wrong("the kernel has no type 'struct sk_buf *'")
+def no_type(ctx, skb):
+    x = fsession.cast("struct sk_buf *", skb)
+
+
+@wrong("the kernel has no enum 'tcp_stat'")
+def no_enum(ctx):
+    x = fsession.enum("tcp_stat")
+
+
+@wrong("emit() takes fields by their names")
+def emit_places(ctx, skb):
+    fsession.emit(skb.len)
+
+
+@wrong("this may be None")
+def maybe_none(ctx):
+    x = table.get(1)
+    y = x + 1
+
+
+@wrong("this may be None")
+def emit_none(ctx):
+    fsession.emit(value=table.get(1))
+
+
+@wrong("__u32 is never None")
+def never_none(ctx, skb):
+    if skb.hash is None:
+        return
+
+
+@wrong("'is' compares with None only")
+def is_number(ctx, skb):
+    if skb.len is limit:
+        return
+
+
+@wrong("this map takes a struct")
+def struct_key(ctx):
+    pairs[5] = 1
+
+
+@wrong("an entry of an array can't be deleted")
+def delete_array(ctx):
+    del counts[0]
+
+
+@wrong("'limit' is a global variable")
+def assign_global(ctx):
+    limit = 3
+
+
+@wrong("'in' looks into maps and tuples only")
+def in_number(ctx, skb):
+    if 3 in skb.len:
+        return
+
+
+@wrong("'<' of texts")
+def text_order(ctx, skb):
+    if skb.dev.name < "lo":
+        return
+
+
+@wrong("__u32 is no text")
+def number_as_text(ctx, skb):
+    if skb.hash == "x":
+        return
+
+
+@wrong("a slice can't be used in a program")
+def a_slice(ctx, skb):
+    x = skb.cb[0:2]
+
+
+@wrong("element 50 of char[48]")
+def beyond(ctx, skb):
+    x = skb.cb[50]
+
+
+@wrong("struct net_device is no number and no pointer")
+def whole_struct(ctx, skb):
+    x = skb.dev[0] + 1
+
+
+@wrong("unsigned int has no members")
+def member_of_number(ctx, skb):
+    x = skb.len.bits
+
+
+@wrong("3 names for something else")
+def unpack(ctx, skb):
+    a, b, c = 1, 2
+
+
+@wrong("printk() takes a format and up to 3 values")
+def long_printk(ctx):
+    fsession.printk("%d %d %d %d", 1, 2, 3, 4)
+
+
+@wrong("the function returns nothing", "set_user_nice")
+def void_result(ctx):
+    x = fsession.ret(ctx)
+
+
+@wrong("arithmetic on a pointer to 232 bytes")
+def pointer_sum(ctx, skb):
+    x = skb + 1
