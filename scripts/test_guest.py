@@ -42,15 +42,12 @@ class Tee(io.RawIOBase):
 
 def build_objects() -> None:
     """Compile the suite's programs against the types of Linux 7.2."""
-    command = [
-        sys.executable,
-        str(ROOT / "tests" / "kernel" / "build.py"),
-        "--btf",
-        str(guest_btf("7.2")),
-        "--out",
-        str(OBJECTS),
-    ]
-    subprocess.run(command, check=True)
+    tests = ROOT / "tests"
+    btf = ["--btf", str(guest_btf("7.2"))]
+    makers = {"kernel/build.py": OBJECTS, "lang/make_batches.py": OBJECTS / "expressions.json"}
+    for maker, out in makers.items():
+        command = [sys.executable, str(tests / maker), *btf, "--out", str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(tests)})
 
 
 def run_suite(kernel: str, arch: str, words: list[str]) -> tuple[int, dict[str, int], float]:
@@ -64,6 +61,7 @@ def run_suite(kernel: str, arch: str, words: list[str]) -> tuple[int, dict[str, 
         copies={
             str(ROOT / "tests" / "kernel"): "/root/tests/kernel",
             str(ROOT / "pyproject.toml"): "/root/pyproject.toml",
+            str(ROOT / "examples"): "/root/examples",
             str(OBJECTS): "/root/objects",
         },
         env={

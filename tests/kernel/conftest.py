@@ -135,7 +135,7 @@ def nothing_left(host: KernelHost) -> Iterator[None]:
     before = listing.holdings()
     yield
     if listing.holdings().more_than(before):
-        gc.collect()  # what only a cycle holds is nobody's mistake; it takes 0.2 s, so not each time
+        gc.collect()  # what only a cycle holds; it takes 0.2 s, so not after each test
         wait_for(lambda: not listing.holdings().more_than(before), "left behind", before)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 from fsession.errors import CompileError
 from fsession.kernel import KernelHost
 from fsession.lang import compile_programs

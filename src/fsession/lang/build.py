@@ -112,7 +112,7 @@ class Builder:
 
     def const(self, value: int) -> Value:
         dst = self._new()
-        self._add(Const(dst, value & U64, at=self.at))
+        self._add(Const(dst, int(value) & U64, at=self.at))
         return dst
 
     def binary(self, op: BinaryOp, a: Value, b: Value, bits: int = 64) -> Value:

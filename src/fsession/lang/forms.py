@@ -259,10 +259,20 @@ def _field_type(e: Expressions, item: Item, node: ast.expr) -> CType:
     value = e.value(item, node)
     if isinstance(value.type, Pointer):
         target = value.type.to
-        if isinstance(target, Integer) and target.name == "char":
+        if isinstance(target, Integer) and target.name in ("char", "unsigned char"):
             return Array(CHAR, TEXT_BYTES)
         return Pointer(Opaque("void"))
     return value.type
+
+
+def _swapped(bits: int, name: str) -> Callable[[Expressions, ast.Call], Item]:
+    """Network and host byte order, which differ on all machines we run on."""
+
+    def form(e: Expressions, node: ast.Call) -> Item:
+        (arg,) = _args(e, node, name, 1, 1)
+        return Typed(Integer(bits // 8, False, f"u{bits}"), e.build.swap(e.typed(arg).value, bits))
+
+    return form
 
 
 _FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
@@ -280,5 +290,9 @@ _FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
     "get_attach_cookie": _of_context(FuncId.get_attach_cookie, "get_attach_cookie"),
     "get_func_ip": _of_context(FuncId.get_func_ip, "get_func_ip"),
     "get_stackid": _stackid,
+    "ntohs": _swapped(16, "ntohs"),
+    "htons": _swapped(16, "htons"),
+    "ntohl": _swapped(32, "ntohl"),
+    "htonl": _swapped(32, "htonl"),
     "enum": _enum,
 }

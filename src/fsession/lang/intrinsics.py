@@ -66,6 +66,10 @@ FORMS = {
     "get_current_task": "struct task_struct * of the thread",
     "get_attach_cookie": "the cookie of the attachment",
     "get_func_ip": "the address of the traced function",
+    "ntohs": "16 bits from network byte order",
+    "htons": "16 bits to network byte order",
+    "ntohl": "32 bits from network byte order",
+    "htonl": "32 bits to network byte order",
     "get_stackid": "an id of the stack, by a StackTrace map",
     "enum": "the names of an enum",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fsession.frozen import frozen
 from fsession.lang.access import Place, Trust, Typed
 from fsession.lang.ctypes import BOOL, Array, Integer, Pointer
 from fsession.lang.ir import BinaryOp, Space, Test, Value
@@ -28,16 +29,45 @@ class Compiler(Protocol):
     def fail(self, node: Any, message: str, hint: str = "") -> CompileError: ...
 
 
-def _source(e: Compiler, item: Item, node: Any) -> tuple[Value, int, bool]:
-    """The address of a text, how long it can be (0: not known), and whether it is the user's."""
+@frozen
+class _Source:
+    """The address of a text, how long it can be (0: not known), and where it is looked for."""
+
+    at: Value
+    limit: int
+    helpers: tuple[FuncId, ...]
+
+
+_KERNEL, _USER = FuncId.probe_read_kernel_str, FuncId.probe_read_user_str
+
+
+def _read(e: Compiler, to: Value, size: int, source: _Source) -> None:
+    """Ask the helpers one after the other, until one can read it."""
+    build = e.build
+    done = build.block()
+    for helper in source.helpers:
+        status = build.helper(helper, to, build.const(size), source.at)
+        if helper is not source.helpers[-1]:
+            more = build.block()
+            build.branch(Test.SLT, status, build.const(0), more, done)
+            build.begin(more)
+    build.jump(done)
+    build.begin(done)
+
+
+def _source(e: Compiler, item: Item, node: Any) -> _Source:
+    """BTF made by gcc does not say which pointers are the process's: a plain ``char *`` is looked
+    for in the kernel's memory first."""
     if isinstance(item, Place) and isinstance(item.type, Array) and item.type.of.size == 1:
         at = e.build.add(item.base, item.offset)
-        return at, item.type.count, item.trust is Trust.USER
+        helper = _USER if item.trust is Trust.USER else _KERNEL
+        return _Source(at, item.type.count, (helper,))
     value = e.value(item, node)
     target = value.type.to if isinstance(value.type, Pointer) else None
     if not isinstance(target, Integer) or target.size != 1:
         raise e.fail(node, f"{value.type} is no text", "a char array or a char * is")
-    return value.value, 0, value.trust is Trust.USER
+    helpers = (_USER,) if value.trust is Trust.USER else (_KERNEL, _USER)
+    return _Source(value.value, 0, helpers)
 
 
 def copy(e: Compiler, item: Item, to: Value, size: int, node: Any) -> None:
@@ -52,9 +82,7 @@ def copy(e: Compiler, item: Item, to: Value, size: int, node: Any) -> None:
                 word = int.from_bytes(part[start : start + width], "little")
                 build.store(to, at + start, build.const(word), width, space)
         return
-    at, _, user = _source(e, item, node)
-    read = FuncId.probe_read_user_str if user else FuncId.probe_read_kernel_str
-    build.helper(read, to, build.const(size), at)
+    _read(e, to, size, _source(e, item, node))
 
 
 def _pieces(size: int) -> list[tuple[int, int]]:
@@ -87,8 +115,8 @@ def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = Fals
     if b"\0" in text.encode() or len(wanted) > _MAX_CONSTANT:
         raise e.fail(node, f"a constant text has up to {_MAX_CONSTANT - 1} bytes and no NUL")
     build = e.build
-    at, limit, user = _source(e, item, node)
-    if limit and len(wanted) > limit:
+    source = _source(e, item, node)
+    if source.limit and len(wanted) > source.limit:
         return Typed(BOOL, build.const(0))
     if not wanted:
         return Typed(BOOL, build.const(1))
@@ -96,8 +124,7 @@ def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = Fals
     buffer = build.slot(size + -size % 8)
     for offset in range(0, size, 8):
         build.store(buffer, offset, build.const(0), 8, Space.STACK)
-    read = FuncId.probe_read_user_str if user else FuncId.probe_read_kernel_str
-    build.helper(read, buffer, build.const(size), at)
+    _read(e, buffer, size, source)
     different: Value | None = None
     for start, width in _pieces(len(wanted)):
         word = int.from_bytes(wanted[start : start + width], "little")

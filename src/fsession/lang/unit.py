@@ -163,7 +163,8 @@ class Unit:
         name = type.name if type.name and not type.enum else f"{'us'[type.signed]}{8 * type.size}"
         key = (name, type.size, type.signed, type.is_bool)
         if key not in self._ints:
-            encoding = 1 * type.signed | 4 * type.is_bool | 2 * (name == "char")
+            # the kernel takes one of these bits, not two
+            encoding = 4 if type.is_bool else 2 if name == "char" else int(type.signed)
             self._ints[key] = self.types.add(Int(name, type.size, 8 * type.size, encoding))
         return self._ints[key]
 

@@ -1,0 +1,46 @@
+"""Expressions of C, compiled here and computed in the guest, equal what gcc computed before."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+
+from fsession.btf.catalog import Types
+from fsession.host import LoadRequest
+from fsession.isa.insn import InsnOff, decode
+from fsession.spec import FuncInfo
+from fsession.uapi import ProgType
+
+
+@pytest.fixture(scope="module")
+def batches(objects):
+    return json.loads((objects / "expressions.json").read_text())
+
+
+def test_expressions(host, batches):
+    """Each batch is one program: see tests/lang/run.py."""
+    compared = 0
+    for batch in batches:
+        request = LoadRequest(
+            name="expressions",
+            type=ProgType.SYSCALL,
+            insns=decode(bytes.fromhex(batch["insns"])),
+            types=Types.from_bytes(bytes.fromhex(batch["types"])),
+            funcs=tuple(FuncInfo(InsnOff(at), type) for at, type in batch["funcs"]),
+            sleepable=True,
+        )
+        with host.load(request) as program:
+            for words, expected in zip(batch["inputs"], batch["expected"], strict=True):
+                context = struct.pack(f"<{len(words)}Q", *words)
+                done = program.test_run(ctx=context + bytes(8 * len(expected)))
+                seen = struct.unpack_from(f"<{len(expected)}Q", done.ctx_out, len(context))
+                wrong = [
+                    (text, words, hex(ours), hex(theirs))
+                    for text, ours, theirs in zip(batch["texts"], seen, expected, strict=True)
+                    if ours != theirs
+                ]
+                assert not wrong
+                compared += len(expected)
+    assert compared >= 2000
