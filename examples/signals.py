@@ -3,11 +3,11 @@
 import fsession
 
 
-@fsession.program("fentry/do_send_sig_info")
-def send(ctx, sig, p):
+@fsession.program("fentry/send_signal_locked")
+def send(ctx, sig, t):
     fsession.emit(
         sender=fsession.get_current_comm(),
-        receiver=p.comm,
-        pid=p.tgid,
+        receiver=t.comm,
+        pid=t.tgid,
         signal=sig,
     )

@@ -17,10 +17,11 @@ from fsession.lang.access import Typed
 from fsession.lang.arith import S64
 from fsession.lang.build import Builder
 from fsession.lang.ctypes import Catalog
-from fsession.lang.expressions import Expressions, static
+from fsession.lang.expressions import Expressions
 from fsession.lang.python import Statements
 from fsession.lang.source import Source
 from fsession.lang.unit import Unit
+from fsession.lang.values import static
 from lang import samples
 from lang.run import run
 

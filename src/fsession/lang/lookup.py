@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import ast
 
     from fsession.lang.build import Builder
-    from fsession.lang.expressions import Expressions
     from fsession.lang.objects import Map
     from fsession.lang.unit import Layout
+    from fsession.lang.values import Values
 
 __all__ = [
     "add_to_entry",
@@ -39,14 +39,14 @@ def get_func_arg(build: Builder, context: Value, slot: int) -> Value:
     return build.load(at, 0, 8, Space.STACK)
 
 
-def name_of(e: Expressions, item: Map, node: ast.AST) -> str:
+def name_of(e: Values, item: Map, node: ast.AST) -> str:
     name = item.name
     if not name:
         raise e.fail(node, "this map has no name", "give it one: name = fsession.Hash(…)")
     return e.unit.map(item, name)
 
 
-def _write(e: Expressions, layout: Layout, item: Item, node: ast.AST) -> Value:
+def _write(e: Values, layout: Layout, item: Item, node: ast.AST) -> Value:
     """A key or value on the stack; its address."""
     build = e.build
     if layout.type is not None and isinstance(layout.type, Array):
@@ -75,14 +75,14 @@ def _write(e: Expressions, layout: Layout, item: Item, node: ast.AST) -> Value:
     return at
 
 
-def find_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> Value:
+def find_entry(e: Values, item: Map, key: Item, node: ast.AST) -> Value:
     """The address of a value, or 0."""
     name = name_of(e, item, node)
     at = _write(e, e.unit.layout(item.key), key, node)
     return e.build.helper(FuncId.map_lookup_elem, e.build.map(name), at)
 
 
-def _entry(e: Expressions, item: Map, address: Value) -> Place:
+def _entry(e: Values, item: Map, address: Value) -> Place:
     """The value at an address that is not 0."""
     layout = e.unit.layout(item.value)
     if layout.fields:
@@ -92,7 +92,7 @@ def _entry(e: Expressions, item: Map, address: Value) -> Place:
     return Place(layout.type, address, 0, Trust.MEMORY)
 
 
-def read_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> Item:
+def read_entry(e: Values, item: Map, key: Item, node: ast.AST) -> Item:
     """``m[k]``: without that key the program ends, as a KeyError would end the function."""
     address = find_entry(e, item, key, node)
     build = e.build
@@ -104,7 +104,7 @@ def read_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> Item:
     return _entry(e, item, address)
 
 
-def get_entry(e: Expressions, item: Map, node: ast.Call) -> Item:
+def get_entry(e: Values, item: Map, node: ast.Call) -> Item:
     """``m.get(k)`` is None without that key, ``m.get(k, default)`` the default."""
     if node.keywords or len(node.args) not in (1, 2):
         raise e.fail(node, "get() takes a key and a default")
@@ -126,7 +126,7 @@ def get_entry(e: Expressions, item: Map, node: ast.Call) -> Item:
     return typed if len(node.args) == 2 else Maybe(typed, address)
 
 
-def write_entry(e: Expressions, item: Map, key: Item, value: Item, node: ast.AST) -> None:
+def write_entry(e: Values, item: Map, key: Item, value: Item, node: ast.AST) -> None:
     """``m[k] = v``. A full map keeps what it has."""
     name = name_of(e, item, node)
     build = e.build
@@ -136,7 +136,7 @@ def write_entry(e: Expressions, item: Map, key: Item, value: Item, node: ast.AST
     build.helper(FuncId.map_update_elem, build.map(name), key_at, value_at, flags)
 
 
-def delete_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> None:
+def delete_entry(e: Values, item: Map, key: Item, node: ast.AST) -> None:
     """``del m[k]``; nothing happens without that key."""
     if item.is_array:
         raise e.fail(node, "an entry of an array can't be deleted", "write 0 to it")
@@ -145,7 +145,7 @@ def delete_entry(e: Expressions, item: Map, key: Item, node: ast.AST) -> None:
     e.build.helper(FuncId.map_delete_elem, e.build.map(name), key_at)
 
 
-def add_to_entry(e: Expressions, item: Map, key: Item, amount: Item, node: ast.AST) -> None:
+def add_to_entry(e: Values, item: Map, key: Item, amount: Item, node: ast.AST) -> None:
     """``m[k] += n``: what is not there counts as 0. Atomic where other CPUs can write it."""
     layout = e.unit.layout(item.value)
     if layout.type is None or layout.type.size not in (4, 8):

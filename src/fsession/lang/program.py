@@ -13,13 +13,14 @@ from fsession.lang.access import Typed
 from fsession.lang.arith import S64
 from fsession.lang.build import Builder
 from fsession.lang.ctypes import Catalog, Integer, Pointer, Record
-from fsession.lang.expressions import Expressions, static
+from fsession.lang.expressions import Expressions
 from fsession.lang.link import finish, link
 from fsession.lang.objects import Function, Global, Map
 from fsession.lang.python import Statements
 from fsession.lang.scope import Argument, Context
 from fsession.lang.source import Source
 from fsession.lang.unit import Unit
+from fsession.lang.values import static
 from fsession.spec import ObjectSpec, ProgramSpec
 from fsession.uapi import AttachType, ProgType
 
