@@ -19,6 +19,7 @@ def host():
         yield host
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(("program", "message"), WRONG, ids=[program.name for program, _ in WRONG])
 def test_error(host, program, message):
     with pytest.raises(CompileError) as caught:

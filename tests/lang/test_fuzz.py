@@ -1,0 +1,192 @@
+"""Random texts as expressions, random functions as programs: compiled, or a `CompileError`."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import warnings
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fsession
+from fsession.errors import CompileError
+from fsession.kernel import KernelHost
+from fsession.lang import compile_programs, program
+from fsession.lang.access import Trust, Typed
+from fsession.lang.build import Builder
+from fsession.lang.cexpr import CExpression
+from fsession.lang.ctypes import INT, Catalog, Pointer
+
+TOKENS = [
+    "skb",
+    "->",
+    ".",
+    "len",
+    "dev",
+    "name",
+    "cb",
+    "ret",
+    "(",
+    ")",
+    "[",
+    "]",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "&&",
+    "||",
+    "!",
+    "~",
+    "<<",
+    ">>",
+    "<",
+    "==",
+    "?",
+    ":",
+    ",",
+    "=",
+    "++",
+    "&",
+    "|",
+    "^",
+    "0",
+    "1",
+    "0x7f",
+    "99999999999999999999",
+    "'a'",
+    "'ab'",
+    '"lo"',
+    "sizeof",
+    "struct",
+    "sock",
+    "u32",
+    "int",
+    "ntohs",
+    "ip4",
+    "buf",
+    "str",
+    "1.5",
+    "and",
+    "not",
+    "in",
+    "TCP_LISTEN",
+    "lambda",
+    "{",
+    "}",
+]
+NAMES = [
+    "ctx",
+    "skb",
+    "a",
+    "b",
+    "skb.len",
+    "skb.dev",
+    "skb.cb",
+    "fsession.ret(ctx)",
+    "0",
+    "-7",
+    "1 << 40",
+    "'lo'",
+    "None",
+    "table",
+    "1.5",
+    "(a, b)\n    ",
+    "fsession.ktime_get_ns()",
+    "table.get(1)",
+    "skb.nothing",
+    "len(skb.cb)",
+    "table",
+    "c",
+    "min",
+]
+LINES = [
+    "a = {}",
+    "b = {} + {}",
+    "a += {}",
+    "table[{}] = {}",
+    "table[{}] += {}",
+    "return",
+    "return {}",
+    "del table[{}]",
+    "pass\n    ",
+    "fsession.emit(x={}, y={})",
+    "a, b = {}",
+    "a = {} if {} else {}",
+    "a = {} and {}",
+    "a = not {}",
+    "a = {} < {} < {}\n    ",
+    "a = min({}, {})",
+    "a = {}[{}]",
+    "fsession.printk('%d', {})",
+    "a = {} // {}",
+    "a.x = {}",
+    "import os",
+    "a = {} >> {}\n    ",
+    "cookie = fsession.session_cookie({})",
+    "if (c := {}) is not None: a = c",
+    "while {}: break\n    ",
+    "for i in range({}): a = {}",
+    "if {}: a = {}",
+    "if {}: return",
+    "cookie[0] = {}",
+]
+
+
+@pytest.fixture(scope="module")
+def host():
+    with KernelHost() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def catalog(host):
+    return Catalog(host.types())
+
+
+@pytest.mark.kernel
+@given(
+    st.one_of(st.lists(st.sampled_from(TOKENS), max_size=14).map(" ".join), st.text(max_size=40))
+)
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_expressions(catalog, text):
+    build = Builder("f", 2)
+    skb, ret = build.function.params
+    record = catalog.find("struct sk_buff")
+    assert record is not None
+    variables = {
+        "skb": lambda: Typed(Pointer(record), skb, Trust.KERNEL),
+        "ret": lambda: Typed(INT, build.extend(ret, 32, signed=True)),
+    }
+    try:
+        found = CExpression(catalog, build, variables).compile(text)
+    except CompileError:
+        return
+    assert found is not None
+
+
+@pytest.mark.kernel
+@given(st.data())
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+def test_functions(host, tmp_path_factory, data):
+    lines = []
+    for line in data.draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=6)):
+        values = [data.draw(st.sampled_from(NAMES)) for _ in range(line.count("{}"))]
+        lines.append("    " + line.strip().format(*(value.strip() for value in values)))
+    text = "\n".join(["def f(ctx, skb):", *lines, ""])
+    name = f"fuzz-{hash(text)}.py"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    names = {"fsession": fsession, "table": fsession.Hash("u32", "u64", 16)}
+    with warnings.catch_warnings(action="ignore"):  # of CPython: some lines make no sense
+        exec(compile(ast.parse(text), name, "exec"), names)
+    made = program("icmp_rcv")(names["f"])  # type: ignore[arg-type]
+    try:
+        compiled = compile_programs([made], host.types)
+    except CompileError:
+        return
+    finally:
+        linecache.cache.pop(name)
+    assert compiled.spec.programs[0].insns
