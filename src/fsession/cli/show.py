@@ -29,7 +29,7 @@ def show(names: tuple[str, ...], module: str, vmlinux_h: bool) -> int:
     """Show what NAME is in the kernel: the prototype of a function, the layout of a type with
     offsets and sizes in bytes, the values of an enum.
 
-    NAME is icmp_rcv, sk_buff, 'struct sk_buff', or module:NAME. All kinds of that name are shown.
+    NAME is icmp_rcv, sk_buff, struct sk_buff, or module:NAME. All kinds of that name are shown.
     """
     if bool(names) == vmlinux_h:
         raise click.UsageError("give names, or --vmlinux-h")
@@ -38,9 +38,20 @@ def show(names: tuple[str, ...], module: str, vmlinux_h: bool) -> int:
     with KernelHost() as host:
         if vmlinux_h:
             _header(host.types(module))
-        for name in names:
+        for name in _joined(names):
             _show(host, name, module)
     return OK
+
+
+def _joined(words: tuple[str, ...]) -> list[str]:
+    """``struct sk_buff`` may be one word or two."""
+    names: list[str] = []
+    for word in words:
+        if names and names[-1] in _KEYWORDS:
+            names[-1] += f" {word}"
+        else:
+            names.append(word)
+    return names
 
 
 def _header(types: Types) -> None:

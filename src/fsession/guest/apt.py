@@ -42,7 +42,10 @@ class AptArchive:
             self._apt(suite, "update")
             packages = self._find_index(suite)
         if packages is None:
-            raise GuestError(f"apt got no package index of {suite} for {self.debian}")
+            error = GuestError(f"apt got no package index of {suite} for {self.debian}")
+            raise error.hint(
+                "check the network; --mirror URL (or FSESSION_DEBIAN_MIRROR) names another mirror"
+            )
         return Index(packages.read_text("utf-8", "replace"), suite)
 
     def fetch(self, packages: Sequence[Package]) -> list[Path]:

@@ -15,9 +15,10 @@ import runpy
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Self
 
-from fsession.errors import BadInputError, FsessionError
+from fsession.errors import BadInputError, CompileError, FsessionError
 from fsession.lang import Compiled, EventDecoder, Program, compile_programs
 from fsession.session.object import Object
 
@@ -59,6 +60,17 @@ class PythonObject:
         sys.path.insert(0, str(place.resolve().parent))
         try:
             made = runpy.run_path(str(place), run_name=place.stem)
+        except FsessionError:
+            raise
+        except SyntaxError as error:
+            where = (error.filename or str(place), error.lineno or 0, error.offset or 0)
+            raise CompileError(error.msg, *where) from None
+        except Exception as error:
+            line = extract_tb(error.__traceback__)[-1].lineno or 0
+            words = f"{type(error).__name__}: {error}"
+            raise CompileError(words, str(place), line).hint(
+                "the file is run as a module, to find the programs in it"
+            ) from error
         finally:
             sys.path[:] = before
         programs = [item for item in made.values() if isinstance(item, Program)]
