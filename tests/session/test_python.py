@@ -55,7 +55,7 @@ def test_compile(write):
     assert [(v.name, v.offset, v.size) for v in spec.variables] == [("limit", 0, 4)]
     assert [event.name for event in compiled.events] == ["icmp", "icmp_2"]
     first = spec.programs[0].lines[0]
-    assert (first.at, first.text) == (0, "def icmp(ctx, skb):")
+    assert (first.at, first.text) == (0, "if skb.len > limit:")
 
 
 WRONG = [

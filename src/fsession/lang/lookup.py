@@ -24,18 +24,21 @@ __all__ = [
     "delete_entry",
     "find_entry",
     "get_entry",
-    "get_func_arg",
+    "get_func_word",
     "name_of",
     "read_entry",
     "write_entry",
 ]
 
 
-def get_func_arg(build: Builder, context: Value, slot: int) -> Value:
-    """An argument word by ``bpf_get_func_arg`` (Linux 5.17)."""
+def get_func_word(build: Builder, context: Value, slot: int) -> Value:
+    """An argument word by ``bpf_get_func_arg`` (Linux 5.17), or, for -1, the result."""
     at = build.slot(8)
     build.store(at, 0, build.const(0), 8, Space.STACK)
-    build.helper(FuncId.get_func_arg, context, build.const(slot), at)
+    if slot < 0:
+        build.helper(FuncId.get_func_ret, context, at)
+    else:
+        build.helper(FuncId.get_func_arg, context, build.const(slot), at)
     return build.load(at, 0, 8, Space.STACK)
 
 

@@ -7,6 +7,7 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fsession.btf.model import Models
 from fsession.btf.types import Func, TypeId
 from fsession.errors import BadInputError
 from fsession.lang.access import Typed
@@ -36,10 +37,12 @@ __all__ = ["Compiled", "Program", "compile_programs", "function", "program"]
 
 _SECTIONS = {
     "fsession": AttachType.TRACE_FSESSION,
+    "fsession.multi": AttachType.TRACE_FSESSION_MULTI,
     "fentry": AttachType.TRACE_FENTRY,
     "fexit": AttachType.TRACE_FEXIT,
 }
-_MAX_SLOTS = 12
+RESULT = "ret"
+RESULT_SLOT = -1  # by bpf_get_func_ret
 
 
 class Program:
@@ -132,6 +135,8 @@ def _section(item: Program, target: str) -> tuple[str, str]:
     """``(section, function)`` of ``icmp_rcv``, ``fexit/icmp_rcv``, ``fsession.s/…``."""
     kind, slash, name = target.rpartition("/")
     kind = kind if slash else "fsession"
+    if any(letter in name for letter in "*?[") and kind.removesuffix(".s") == "fsession":
+        kind = kind.replace("fsession", "fsession.multi")
     if kind.removesuffix(".s") not in _SECTIONS or not name:
         source, tree = Source.of(item.function)
         known = ", ".join(_SECTIONS)
@@ -148,6 +153,7 @@ class _Compiler:
         self.unit, self.item, self.target, self.kind = unit, item, target, kind
         module, _, self.name = target.rpartition(":")
         self.types = types(module)
+        self.catalog = unit.catalog if self.types.base is None else Catalog(self.types)
         self.source, self.tree = Source.of(item.function)
         self.functions: list[IrFunction] = []
         self.btf: dict[str, TypeId] = {}
@@ -178,31 +184,77 @@ class _Compiler:
 
     def _parameters(self, e: Expressions) -> None:
         """``ctx`` and parameters of the traced function, by their names."""
-        id = self.types.find(self.name, Func)
-        if id is None:
-            raise self.source.error(self.tree, f"the kernel has no function '{self.name}'")
-        catalog = self.unit.catalog if self.types.base is None else Catalog(self.types)
-        proto = self.types.prototype(id)
-        slot = 0
-        found: dict[str, Argument] = {}
-        for param in proto.params:
-            type = catalog.of(param.type)
-            direct = isinstance(type, Integer) or _is_struct_pointer(type)
-            found[param.name] = Argument(param.name, type, slot, direct)
-            slot += max(1, -(-type.size // 8))
-        if proto.type:
-            type = catalog.of(proto.type)
-            e.result = Argument("ret", type, slot, True)
+        if self.kind.startswith("fsession.multi"):
+            signatures = self._many()
+        else:
+            id = self.types.find(self.name, Func)
+            if id is None:
+                raise self.source.error(self.tree, f"the kernel has no function '{self.name}'")
+            signatures = {self.name: self._signature(id, direct=True)}
+        e.result = self._same(signatures, RESULT, self.tree, optional=True)
         for at, arg in enumerate(self.tree.args.args):
             if arg.arg == "ctx" and at == 0:
                 assert e.context is not None
                 e.names["ctx"] = e.context
-            elif arg.arg in found:
-                e.names[arg.arg] = found[arg.arg]
             else:
-                names = ", ".join(found) or "none"
-                message = f"{self.name}() has no parameter '{arg.arg}'"
-                raise self.source.error(arg, message, f"it has: {names}; and ctx comes first")
+                found = self._same(signatures, arg.arg, arg)
+                assert found is not None
+                e.names[arg.arg] = found
+
+    def _signature(self, id: TypeId, *, direct: bool) -> dict[str, Argument]:
+        """Parameters by name, and the result; `direct`: the context gives what it can."""
+        proto = self.types.prototype(id)
+        slot = 0
+        found: dict[str, Argument] = {}
+        for param in proto.params:
+            type = self.catalog.of(param.type)
+            plain = direct and (isinstance(type, Integer) or _is_struct_pointer(type))
+            found[param.name] = Argument(param.name, type, slot, plain)
+            slot += max(1, -(-type.size // 8))
+        if proto.type:
+            type = self.catalog.of(proto.type)
+            found[RESULT] = Argument(RESULT, type, slot if direct else RESULT_SLOT, direct)
+        return found
+
+    def _many(self) -> dict[str, dict[str, Argument]]:
+        """Of the functions that a pattern stands for, those that can be traced."""
+        models = Models(self.types)
+        found = {
+            name: self._signature(id, direct=False)
+            for name, id in self.types.functions(self.name)
+            if isinstance(models.slots(id), int)
+        }
+        if not found:
+            raise self.source.error(self.tree, f"no function of the kernel matches '{self.name}'")
+        return found
+
+    def _same(
+        self,
+        signatures: Mapping[str, Mapping[str, Argument]],
+        name: str,
+        node: ast.AST,
+        *,
+        optional: bool = False,
+    ) -> Argument | None:
+        """A parameter that all functions have in the same place, of the same type."""
+        first: tuple[str, Argument] | None = None
+        for function, params in signatures.items():
+            found = params.get(name)
+            if found is None and optional:
+                return None
+            if found is None:
+                names = ", ".join(param for param in params if param != RESULT) or "none"
+                message = f"{function}() has no parameter '{name}'"
+                raise self.source.error(node, message, f"it has: {names}; and ctx comes first")
+            if first is None:
+                first = function, found
+            elif (found.slot, found.type) != (first[1].slot, first[1].type):
+                if optional:
+                    return None
+                message = f"'{name}' of {function}() is not where and what that of {first[0]}() is"
+                hint = "name the functions one by one: each then gets a program of its own"
+                raise self.source.error(node, message, hint)
+        return None if first is None else first[1]
 
     def _local_function(self, item: Function, node: ast.AST) -> str:
         """Compile a subprogram when it is first called; its name."""

@@ -134,13 +134,16 @@ class Values:
         if item.is_direct:
             word = self.build.load(base, 8 * item.slot, 8, Space.CTX)
         else:
-            word = lookup.get_func_arg(self.build, base, item.slot)
+            word = lookup.get_func_word(self.build, base, item.slot)
         if isinstance(type, Integer) and type.size < 8:
             word = self.build.extend(word, 8 * type.size, signed=type.signed)
-        known = item.is_direct and isinstance(type, Pointer) and isinstance(type.to, Record)
-        user = isinstance(type, Pointer) and type.tag == "user"
-        trust = Trust.USER if user else Trust.KERNEL if known else Trust.NUMBER
-        return Typed(type, word, trust)
+        if not isinstance(type, Pointer):
+            return Typed(type, word)
+        if type.tag == "user":
+            return Typed(type, word, Trust.USER)
+        if not item.is_direct:
+            return Typed(type, self.upgraded(word, type), self.cast_trust(type))
+        return Typed(type, word, Trust.KERNEL if isinstance(type.to, Record) else Trust.NUMBER)
 
     # -- names and constants ---------------------------------------------------------------------
 
