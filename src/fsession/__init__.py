@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         PerCpuHash,
         StackTrace,
         Struct,
+        TaskStorage,
         function,
         program,
     )
@@ -104,6 +105,7 @@ __all__ = [
     "Struct",
     "Summary",
     "Target",
+    "TaskStorage",
     "Tracer",
     "UnsupportedError",
     "VerifierError",
@@ -129,6 +131,7 @@ _MODULES = {
         "PerCpuHash",
         "StackTrace",
         "Struct",
+        "TaskStorage",
         "function",
         "program",
     ),

@@ -73,6 +73,15 @@ def test_a_signal(source, out, number):
     assert signal.getsignal(number) == before
 
 
+@pytest.fixture
+def default_handler():
+    """Of a process that a shell has not put in the background, where it would be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("default_handler")
 def test_the_second_signal_is_not_held_back(source, out):
     def read():
         os.kill(os.getpid(), signal.SIGINT)

@@ -12,6 +12,7 @@ from fsession.lang.objects import (
     PerCpuHash,
     StackTrace,
     Struct,
+    TaskStorage,
 )
 from fsession.lang.program import Compiled, Program, compile_programs, function, program
 from fsession.lang.show import show
@@ -30,6 +31,7 @@ __all__ = [
     "Program",
     "StackTrace",
     "Struct",
+    "TaskStorage",
     "compile_programs",
     "function",
     "program",

@@ -12,7 +12,7 @@ from fsession.lang.ctypes import BOOL, Array, Integer, Pointer, Record
 from fsession.lang.forms import call_form
 from fsession.lang.intrinsics import Intrinsic
 from fsession.lang.ir import Test, Value
-from fsession.lang.objects import Function, Map
+from fsession.lang.objects import Function, Global, Map
 from fsession.lang.operators import Operators, joined
 from fsession.lang.scope import Item, Many, Static
 from fsession.lang.values import int_of, is_text, static
@@ -33,6 +33,8 @@ class Expressions(Operators):
 
     def _static_attribute(self, item: Static, node: ast.Attribute) -> Item:
         owner = item.value
+        if isinstance(owner, Global) and node.attr == "value":
+            return self.global_place(owner, node)
         if isinstance(owner, dict):  # an enum of BTF
             if node.attr not in owner:
                 raise self.fail(node, f"the enum has no '{node.attr}'")
@@ -50,9 +52,9 @@ class Expressions(Operators):
         place = self.place_of(item, node.value)
         if not isinstance(place.type, Record):
             raise self.fail(node, f"{place.type} has no members", "it is no struct and no union")
-        field = self.unit.catalog.member(place.type, node.attr)
+        field = self.catalog.member(place.type, node.attr)
         if field is None:
-            near = self.unit.catalog.near_members(place.type, node.attr)
+            near = self.catalog.near_members(place.type, node.attr)
             hint = f"did you mean {', '.join(near)}?" if near else ""
             raise self.fail(node, f"{place.type} has no member '{node.attr}'", hint)
         return self.access.member(place, field)

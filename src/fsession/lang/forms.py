@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from fsession.btf.types import Func
 from fsession.lang import texts
 from fsession.lang.access import Place, Trust, Typed
 from fsession.lang.arith import S64, U64
 from fsession.lang.ctypes import BOOL, CHAR, Array, CType, Integer, Opaque, Pointer, Record
-from fsession.lang.intrinsics import HELPERS
+from fsession.lang.intrinsics import HELPERS, KFUNC_PREFIX
 from fsession.lang.ir import Space, Test, Value
 from fsession.lang.lookup import name_of
 from fsession.lang.objects import Map
@@ -31,7 +32,31 @@ def call_form(e: Expressions, name: str, node: ast.Call) -> Item:
     """The value of a call. Raises `CompileError` where it is called in another way."""
     if name in HELPERS:
         return _helper(e, name, node)
+    if name.startswith(KFUNC_PREFIX):
+        return _kfunc(e, name, node)
     return _FORMS[name](e, node)
+
+
+def _kfunc(e: Expressions, name: str, node: ast.Call) -> Item:
+    """A kernel function by its name; the kernel says which ones a program may call."""
+    types = e.catalog.types
+    id = types.find(name, Func)
+    if id is None:
+        near = [
+            text for texts_ in types.strings.near(name) for text in texts_ if types.find(text, Func)
+        ]
+        hint = f"did you mean {', '.join(near[:3])}?" if near else ""
+        raise e.fail(node, f"the kernel has no function '{name}'", hint)
+    proto = types.prototype(id)
+    args = _args(e, node, name, len(proto.params), len(proto.params))
+    result = e.build.kfunc(name, *(e.typed(arg).value for arg in args))
+    if not proto.type:
+        return Static(None)
+    type = e.catalog.of(proto.type)
+    known = isinstance(type, Pointer) and isinstance(type.to, Record)
+    if isinstance(type, Integer):
+        result = e.build.extend(result, 8 * type.size, signed=type.signed)
+    return Typed(type, result, Trust.KERNEL if known else Trust.NUMBER)
 
 
 def _helper(e: Expressions, name: str, node: ast.Call) -> Item:
@@ -88,9 +113,9 @@ def _log2(e: Expressions, node: ast.Call) -> Item:
 def _type(e: Expressions, node: ast.expr) -> CType:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
         raise e.fail(node, "a type is named by a constant text", '"struct sock *"')
-    found = e.unit.catalog.find(node.value)
+    found = e.catalog.find(node.value)
     if found is None:
-        near = e.unit.catalog.near(node.value)
+        near = e.catalog.near(node.value)
         hint = f"did you mean {', '.join(near)}?" if near else ""
         raise e.fail(node, f"the kernel has no type '{node.value}'", hint)
     return found
@@ -138,7 +163,7 @@ def _container_of(e: Expressions, node: ast.Call) -> Item:
     if not isinstance(record, Record) or not isinstance(member, ast.Constant):
         raise e.fail(where, "container_of() takes a pointer, a struct and a member's name")
     name = str(member.value)
-    field = e.unit.catalog.member(record, name)
+    field = e.catalog.member(record, name)
     if field is None or field.bits:
         raise e.fail(member, f"{record} has no member '{name}' with an address")
     return Typed(Pointer(record), e.build.add(value.value, -field.offset), Trust.NUMBER)
@@ -156,7 +181,7 @@ def _comm(e: Expressions, node: ast.Call) -> Item:
 
 def _task(e: Expressions, node: ast.Call) -> Item:
     _args(e, node, "get_current_task", 0, 0)
-    record = e.unit.catalog.find("struct task_struct")
+    record = e.catalog.find("struct task_struct")
     assert record is not None
     result = e.build.helper(FuncId.get_current_task_btf)
     return Typed(Pointer(record), result, Trust.KERNEL)
@@ -185,10 +210,10 @@ def _stackid(e: Expressions, node: ast.Call) -> Item:
 def _enum(e: Expressions, node: ast.Call) -> Item:
     (arg,) = _args(e, node, "enum", 1, 1)
     name = str(arg.value) if isinstance(arg, ast.Constant) else ""
-    found = e.unit.catalog.find(f"enum {name}")
+    found = e.catalog.find(f"enum {name}")
     if not isinstance(found, Integer) or not found.enum:
         raise e.fail(arg, f"the kernel has no enum '{name}'")
-    return Static(e.unit.catalog.enum_values(found))
+    return Static(e.catalog.enum_values(found))
 
 
 def _printk(e: Expressions, node: ast.Call) -> Item:

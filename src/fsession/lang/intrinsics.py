@@ -8,7 +8,10 @@ from fsession.errors import FsessionError
 from fsession.frozen import frozen
 from fsession.uapi import FuncId
 
-__all__ = ["FORMS", "HELPERS", "HelperForm", "Intrinsic", "intrinsic"]
+KFUNC_PREFIX = "bpf_"
+"""Kernel functions that programs may call begin so; which there are, BTF says."""
+
+__all__ = ["FORMS", "HELPERS", "KFUNC_PREFIX", "HelperForm", "Intrinsic", "intrinsic"]
 
 
 class Intrinsic:
@@ -77,4 +80,5 @@ FORMS = {
 
 def intrinsic(name: str) -> Intrinsic | None:
     """What ``fsession.NAME`` is, if it is one of these."""
-    return Intrinsic(name) if name in HELPERS or name in FORMS else None
+    known = name in HELPERS or name in FORMS or name.startswith(KFUNC_PREFIX)
+    return Intrinsic(name) if known else None

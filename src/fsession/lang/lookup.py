@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fsession.lang.access import Place, Trust, Typed
 from fsession.lang.arith import S64
 from fsession.lang.ctypes import Array, Integer, Pointer
 from fsession.lang.ir import Space, Test, Value
+from fsession.lang.objects import TaskStorage
 from fsession.lang.scope import Item, Many, Maybe
 from fsession.uapi import FuncId, UpdateFlag
 
 if TYPE_CHECKING:
     import ast
+    from collections.abc import Iterator
 
     from fsession.lang.build import Builder
     from fsession.lang.objects import Map
     from fsession.lang.unit import Layout
     from fsession.lang.values import Values
+
+_CREATE = 1  # BPF_LOCAL_STORAGE_GET_F_CREATE
 
 __all__ = [
     "add_to_entry",
@@ -78,18 +83,36 @@ def _write(e: Values, layout: Layout, item: Item, node: ast.AST) -> Value:
     return at
 
 
-def find_entry(e: Values, item: Map, key: Item, node: ast.AST) -> Value:
-    """The address of a value, or 0."""
+def find_entry(e: Values, item: Map, key: Item, node: ast.AST, *, create: bool = False) -> Value:
+    """The address of a value, or 0. `create`: of a task's, made if it is not there."""
     name = name_of(e, item, node)
+    if isinstance(item, TaskStorage):
+        task, zero = e.value(key, node), e.build.const(0)
+        if task.trust is not Trust.KERNEL:
+            raise e.fail(node, "a task storage is for tasks", "get_current_task() is one")
+        flags = e.build.const(_CREATE if create else 0)
+        return e.build.helper(FuncId.task_storage_get, e.build.map(name), task.value, zero, flags)
     at = _write(e, e.unit.layout(item.key), key, node)
     return e.build.helper(FuncId.map_lookup_elem, e.build.map(name), at)
+
+
+@contextmanager
+def _there(e: Values, address: Value) -> Iterator[Value]:
+    """What is built inside runs where the address is not 0."""
+    build = e.build
+    there, done = build.block(), build.block()
+    build.branch(Test.NE, address, build.const(0), there, done)
+    build.begin(there)
+    yield address
+    build.jump(done)
+    build.begin(done)
 
 
 def _entry(e: Values, item: Map, address: Value) -> Place:
     """The value at an address that is not 0."""
     layout = e.unit.layout(item.value)
     if layout.fields:
-        record = e.unit.catalog.local(str(item.value.__name__), layout.fields, layout.size)
+        record = e.catalog.local(str(item.value.__name__), layout.fields, layout.size)
         return Place(record, address, 0, Trust.MEMORY)
     assert layout.type is not None
     return Place(layout.type, address, 0, Trust.MEMORY)
@@ -133,6 +156,11 @@ def write_entry(e: Values, item: Map, key: Item, value: Item, node: ast.AST) -> 
     """``m[k] = v``. A full map keeps what it has."""
     name = name_of(e, item, node)
     build = e.build
+    if isinstance(item, TaskStorage):
+        number = e.value(value, node).value
+        with _there(e, find_entry(e, item, key, node, create=True)) as address:
+            e.access.store(_entry(e, item, address), number)
+        return
     key_at = _write(e, e.unit.layout(item.key), key, node)
     value_at = _write(e, e.unit.layout(item.value), value, node)
     flags = build.const(0)
@@ -144,6 +172,10 @@ def delete_entry(e: Values, item: Map, key: Item, node: ast.AST) -> None:
     if item.is_array:
         raise e.fail(node, "an entry of an array can't be deleted", "write 0 to it")
     name = name_of(e, item, node)
+    if isinstance(item, TaskStorage):
+        task = e.value(key, node).value
+        e.build.helper(FuncId.task_storage_delete, e.build.map(name), task)
+        return
     key_at = _write(e, e.unit.layout(item.key), key, node)
     e.build.helper(FuncId.map_delete_elem, e.build.map(name), key_at)
 
@@ -156,6 +188,10 @@ def add_to_entry(e: Values, item: Map, key: Item, amount: Item, node: ast.AST) -
     build = e.build
     number = e.value(amount, node).value
     name = name_of(e, item, node)
+    if isinstance(item, TaskStorage):
+        with _there(e, find_entry(e, item, key, node, create=True)) as address:
+            build.atomic_add(address, 0, number, layout.type.size)
+        return
     key_at = _write(e, e.unit.layout(item.key), key, node)
     address = build.helper(FuncId.map_lookup_elem, build.map(name), key_at)
     there, missing, add, done = (build.block() for _ in range(4))

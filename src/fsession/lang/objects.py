@@ -32,6 +32,7 @@ __all__ = [
     "StackTrace",
     "Struct",
     "StructField",
+    "TaskStorage",
     "member_type",
     "struct_fields",
 ]
@@ -97,6 +98,7 @@ class Map:
     is_array: ClassVar[bool] = False
     is_per_cpu: ClassVar[bool] = False
     has_btf: ClassVar[bool] = True
+    flags: ClassVar[int] = 0
 
     def __init__(self, key: Any, value: Any, max_entries: int = 10240) -> None:
         if not 0 < max_entries < 1 << 32:
@@ -179,6 +181,21 @@ class PerCpuArray(Array):
 
     type = MapType.PERCPU_ARRAY
     is_per_cpu = True
+
+
+class TaskStorage(Map):
+    """``BPF_MAP_TYPE_TASK_STORAGE`` (Linux 5.11): a value for each thread, which goes with it.
+
+    Its keys inside programs are tasks, ``storage[fsession.get_current_task()]``; a value is there
+    when it is first written. Outside, keys are descriptors of processes (pidfds).
+    """
+
+    type = MapType.TASK_STORAGE
+    flags = 1  # BPF_F_NO_PREALLOC
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("s32", value, 1)
+        self.max_entries = 0
 
 
 class StackTrace(Map):

@@ -42,6 +42,7 @@ _SECTIONS = {
     "fexit": AttachType.TRACE_FEXIT,
 }
 RESULT = "ret"
+PROGRAM_PREFIX = "prog:"
 RESULT_SLOT = -1  # by bpf_get_func_ret
 
 
@@ -99,10 +100,14 @@ class Compiled:
 
 
 def compile_programs(
-    programs: Sequence[Program], types: Callable[[str], Types], name: str = "program"
+    programs: Sequence[Program],
+    types: Callable[[str], Types],
+    name: str = "program",
+    program_function: Callable[[str], tuple[Types, TypeId]] | None = None,
 ) -> Compiled:
     """Compile for a kernel; ``types(module)`` gives its BTF, "" for vmlinux's.
 
+    ``program_function("prog:NAME")`` gives that of a loaded BPF program, and its function's id.
     Raises `CompileError` with the place in the source.
     """
     unit = Unit(Catalog(types("")))
@@ -111,7 +116,7 @@ def compile_programs(
     for item in programs:
         for target in item.targets:
             kind, label = _section(item, target)
-            compiler = _Compiler(unit, item, types, label, kind)
+            compiler = _Compiler(unit, item, types, label, kind, program_function)
             spec, functions = compiler.run(_unique(item, specs))
             specs.append(spec)
             shown[spec.name] = functions
@@ -133,7 +138,9 @@ def _unique(item: Program, specs: Sequence[ProgramSpec]) -> str:
 
 def _section(item: Program, target: str) -> tuple[str, str]:
     """``(section, function)`` of ``icmp_rcv``, ``fexit/icmp_rcv``, ``fsession.s/…``."""
-    kind, slash, name = target.rpartition("/")
+    kind, slash, name = target.partition("/")
+    if not slash or kind.startswith(PROGRAM_PREFIX):
+        kind, slash, name = "", "", target
     kind = kind if slash else "fsession"
     if any(letter in name for letter in "*?[") and kind.removesuffix(".s") == "fsession":
         kind = kind.replace("fsession", "fsession.multi")
@@ -148,12 +155,24 @@ class _Compiler:
     """Of one program on one function."""
 
     def __init__(
-        self, unit: Unit, item: Program, types: Callable[[str], Types], target: str, kind: str
+        self,
+        unit: Unit,
+        item: Program,
+        types: Callable[[str], Types],
+        target: str,
+        kind: str,
+        program_function: Callable[[str], tuple[Types, TypeId]] | None,
     ) -> None:
         self.unit, self.item, self.target, self.kind = unit, item, target, kind
         module, _, self.name = target.rpartition(":")
-        self.types = types(module)
-        self.catalog = unit.catalog if self.types.base is None else Catalog(self.types)
+        self.is_program = target.startswith(PROGRAM_PREFIX) and program_function is not None
+        self.id: TypeId | None
+        if target.startswith(PROGRAM_PREFIX) and program_function is not None:
+            self.types, self.id = program_function(target)
+        else:
+            self.types = types(module)
+            self.id = self.types.find(self.name, Func)
+        self.catalog = unit.catalog if self.types is unit.catalog.types else Catalog(self.types)
         self.source, self.tree = Source.of(item.function)
         self.functions: list[IrFunction] = []
         self.btf: dict[str, TypeId] = {}
@@ -180,17 +199,17 @@ class _Compiler:
         return spec, self.functions
 
     def _expressions(self, build: Builder, function: Callable[..., Any]) -> Expressions:
-        return Expressions(self.unit, build, self.source, _finder(function), self._local_function)
+        found = _finder(function)
+        return Expressions(self.unit, build, self.source, found, self._local_function, self.catalog)
 
     def _parameters(self, e: Expressions) -> None:
         """``ctx`` and parameters of the traced function, by their names."""
         if self.kind.startswith("fsession.multi"):
             signatures = self._many()
         else:
-            id = self.types.find(self.name, Func)
-            if id is None:
+            if self.id is None:
                 raise self.source.error(self.tree, f"the kernel has no function '{self.name}'")
-            signatures = {self.name: self._signature(id, direct=True)}
+            signatures = {self.name: self._signature(self.id, direct=True)}
         e.result = self._same(signatures, RESULT, self.tree, optional=True)
         for at, arg in enumerate(self.tree.args.args):
             if arg.arg == "ctx" and at == 0:
@@ -208,7 +227,8 @@ class _Compiler:
         found: dict[str, Argument] = {}
         for param in proto.params:
             type = self.catalog.of(param.type)
-            plain = direct and (isinstance(type, Integer) or _is_struct_pointer(type))
+            pointer = _is_struct_pointer(type) and not self.is_program
+            plain = direct and (isinstance(type, Integer) or pointer)
             found[param.name] = Argument(param.name, type, slot, plain)
             slot += max(1, -(-type.size // 8))
         if proto.type:

@@ -80,7 +80,7 @@ class Unit:
             raise BadInputError(f"two maps have the name '{name}'")
         key, value = self.layout(item.key), self.layout(item.value)
         self.maps[name] = MapSpec(
-            name, item.type, key.size, value.size, item.max_entries,
+            name, item.type, key.size, value.size, item.max_entries, item.flags,
             key_type=key.btf if item.has_btf else VOID,
             value_type=value.btf if item.has_btf else VOID,
         )  # fmt: skip

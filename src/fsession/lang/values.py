@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fsession.lang.build import Builder
+    from fsession.lang.ctypes import Catalog
     from fsession.lang.source import Source
     from fsession.lang.unit import Unit
 
@@ -40,8 +41,10 @@ class Values:
         source: Source,
         find: Callable[[str], Item | None],
         local_function: Callable[[Function, ast.AST], str],
+        catalog: Catalog | None = None,
     ) -> None:
         self.unit = unit
+        self.catalog = catalog or unit.catalog
         self.build = build
         self.source = source
         self.access = Access(build)
@@ -68,7 +71,7 @@ class Values:
         return self.build.kfunc("bpf_rdonly_cast", value, self.build.const(type.to.id), pure=True)
 
     def cast_trust(self, type: Pointer) -> Trust:
-        types = self.unit.catalog.types
+        types = self.catalog.types
         known = types.base is None and types.find("bpf_rdonly_cast", Func) is not None
         return Trust.KERNEL if known and isinstance(type.to, Record) else Trust.NUMBER
 
@@ -159,7 +162,7 @@ class Values:
         found = self._find(node.id)
         if found is not None:
             return found
-        enumerator = self.unit.catalog.enumerator(node.id)
+        enumerator = self.catalog.enumerator(node.id)
         if enumerator is not None:
             return Static(enumerator[0])
         raise self.fail(node, f"the name '{node.id}' is not known here")

@@ -18,6 +18,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Self
 
+from fsession.attach import find_targets
 from fsession.errors import BadInputError, CompileError, FsessionError
 from fsession.lang import Compiled, EventDecoder, Program, compile_programs
 from fsession.session.object import Object
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsession.attach import Attachment
+    from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
     from fsession.host import Host, RingReader
 
 __all__ = ["PythonObject"]
@@ -78,7 +81,14 @@ class PythonObject:
 
     def compile(self, host: Host) -> Compiled:
         """Raises `CompileError` with the place in the source."""
-        return compile_programs(self.programs, host.types, self.name)
+
+        def program_function(label: str) -> tuple[Types, TypeId]:
+            (target,) = find_targets(host, [label]).targets
+            assert target.program is not None
+            target.program.close()
+            return target.types, target.btf_id
+
+        return compile_programs(self.programs, host.types, self.name, program_function)
 
     def load(self, host: Host | None = None) -> Self:
         """Compile, create the maps, load the programs. Without a host: on this machine's kernel."""

@@ -1,0 +1,74 @@
+"""Programs in Python: for the functions of a pattern, with tasks and kernel functions, on BPF
+programs; by each strategy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fsession.btf.types import Func
+from fsession.errors import CompileError
+from fsession.host import Feature
+from fsession.session.python import PythonObject
+
+PROGRAMS = Path(__file__).parent / "programs"
+AT_FDCWD = -100
+
+
+def test_pattern(strategy, host, tid):
+    with PythonObject.open(PROGRAMS / "pattern.py") as obj:
+        obj.load(host)
+        with obj.attach(strategy) as attachment:
+            obj.object.globals["only"] = tid
+            os.close(os.open("/dev/null", os.O_RDONLY))
+            with contextlib.suppress(FileNotFoundError):
+                os.open("/no/such/file", os.O_RDONLY)
+            obj.object.globals["only"] = 0
+        assert "do_sys_openat2" in attachment.targets
+        calls = [(event.name, event.ret) for event in obj.read(0)]
+        assert calls[0][0] == "/dev/null"
+        assert calls[0][1] >= 0
+        assert calls[1] == ("/no/such/file", -errno.ENOENT)
+        assert dict(obj.object.maps["calls"].items()) == {AT_FDCWD: 2}
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_tasks(strategy, host, tid):
+    """Values of threads; a kernel function that gives a reference, and the one that takes it."""
+    obj = PythonObject.open(PROGRAMS / "tasks.py")
+    if host.types().find("bpf_task_from_pid", Func) is None:
+        with pytest.raises(CompileError, match="has no function 'bpf_task_from_pid'"):
+            obj.load(host)
+        return
+    with obj.load(host):
+        with obj.attach(strategy):
+            obj.object.globals["only"] = tid
+            for priority in (7, 3, 4):
+                os.setpriority(os.PRIO_PROCESS, 0, priority)
+            obj.object.globals["only"] = 0
+        events = obj.read(0)
+    assert [event.sum for event in events if hasattr(event, "sum")] == [7, 10, 14]
+    comm = Path("/proc/self/comm").read_text().strip()
+    found = [event for event in events if hasattr(event, "comm")]
+    assert [(event.pid, event.comm) for event in found] == [(tid, comm)] * 3
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_subprogram(strategy, host, load, require, tmp_path):
+    """A session on a function of a loaded BPF program, with its arguments by name."""
+    require(Feature.PROGRAM_TARGETS, True)
+    target = load("targets", "target").programs["target"].program
+    path = tmp_path / "subprogram.py"
+    text = (PROGRAMS / "subprogram.py").read_text()
+    path.write_text(text.replace('"TARGET"', f'"prog:{target.id}/add_up"'))
+    with PythonObject.open(path) as obj:
+        obj.load(host)
+        with obj.attach(strategy):
+            target.test_run(data=bytes(64))
+        ((first, second, ret),) = obj.read(0)
+        assert (first, second, ret) == (7, 4, 74)
+        assert sum(map(sum, obj.object.maps["durations"].values())) == 1
