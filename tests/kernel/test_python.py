@@ -6,16 +6,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from fsession import Object
 from fsession.btf.types import Func
 from fsession.errors import CompileError
 from fsession.host import Feature
+from fsession.obj.write import write_object
 from fsession.session.python import PythonObject
 
-PROGRAMS = Path(__file__).parent / "programs"
+HERE = Path(__file__).parent
+PROGRAMS, EXAMPLES = HERE / "programs", HERE.parent.parent / "examples"
 AT_FDCWD = -100
 
 
@@ -72,3 +76,19 @@ def test_subprogram(strategy, host, load, require, tmp_path):
         ((first, second, ret),) = obj.read(0)
         assert (first, second, ret) == (7, 4, 74)
         assert sum(map(sum, obj.object.maps["durations"].values())) == 1
+
+
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+def test_written_object(strategy, host, tmp_path):
+    """A program as an object file does what it does compiled in place."""
+    path = tmp_path / "icmp.bpf.o"
+    spec = PythonObject.open(EXAMPLES / "icmp.py").compile(host).spec
+    path.write_bytes(write_object(spec, host.types()))
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with Object.open(path) as obj:
+        obj.load(host)
+        with obj.attach(strategy):
+            ping = ["ping", "-c", "1", "127.0.0.1"]
+            subprocess.run(ping, check=True, stdout=subprocess.DEVNULL)
+        assert sum(map(sum, obj.maps["durations"].values())) == 2
+        assert obj.globals["threshold"] == 1000

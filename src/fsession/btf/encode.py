@@ -75,6 +75,10 @@ class Builder:
             self._offsets.setdefault(text.decode("utf-8", "surrogateescape"), at)
             at += len(text) + 1
 
+    def string(self, text: str) -> int:
+        """The offset of a string, which is added if it is not there."""
+        return self._string(text)
+
     def _record(self, kind: int, head: Head) -> bytes:
         if head.vlen > MAX_VLEN:
             raise BadInputError(f"{head.vlen} elements of '{head.name}' are more than {MAX_VLEN}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,13 +21,22 @@ __all__ = ["compile"]
 @click.argument("file")
 @click.option("--ir", "stage", flag_value="ir", help="The IR after all passes.")
 @click.option("--asm", "stage", flag_value="asm", default=True, help="The instructions.")
-def compile(file: str, stage: str) -> int:
-    """Compile the programs of FILE (.py) for this kernel and print them; nothing is loaded."""
+@click.option("-o", "--output", "path", metavar="OBJECT", help="Write an object file (.bpf.o).")
+def compile(file: str, stage: str, path: str | None) -> int:
+    """Compile the programs of FILE (.py) for this kernel and print them; nothing is loaded.
+
+    An object file has the field offsets of this kernel; fsession run, libbpf and bpftool load it.
+    """
     from fsession.kernel import KernelHost
     from fsession.session.python import PythonObject
 
     with KernelHost() as host:
         compiled = PythonObject.open(file).compile(host)
+        if path is not None:
+            from fsession.obj.write import write_object
+
+            Path(path).write_bytes(write_object(compiled.spec, host.types()))
+            return OK
     for line in _ir(compiled) if stage == "ir" else _asm(compiled):
         click.echo(line)
     return OK
