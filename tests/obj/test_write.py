@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -16,6 +17,7 @@ from fsession.obj.write import write_object
 from fsession.session.python import PythonObject
 from fsession.spec import KfuncCall, MapRef, MapValueRef
 
+STORES_OF_CONSTANTS = {"62", "6a", "72", "7a"}  # LLVM 14 does not know them
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.py"))
 TWICE = """
 import fsession
@@ -114,10 +116,11 @@ def test_llvm_disassembles_it(host, tmp_path, source):
     path = tmp_path / "prog.bpf.o"
     path.write_bytes(data)
     text = subprocess.run(
-        ["llvm-objdump", "--mcpu=v3", "-d", "-r", str(path)],
+        ["llvm-objdump", "--mattr=+alu32", "-d", "-r", str(path)],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     assert all(f"<{program.name}>:" in text for program in spec.programs)
-    assert "<unknown>" not in text
+    unknown = re.findall(r"^ +\d+:\t([0-9a-f]{2}) .*<unknown>$", text, re.MULTILINE)
+    assert set(unknown) <= STORES_OF_CONSTANTS
