@@ -57,6 +57,7 @@ demo: $(VENV)/.ready
 
 bench: setup-test
 	@$(PYTHON) bench/run.py
+	@PYTHONPATH=scripts $(PYTHON) bench/lang.py
 
 # make fuzz COUNT=2000 takes half a minute.
 fuzz: setup-test
