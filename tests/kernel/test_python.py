@@ -92,3 +92,42 @@ def test_written_object(strategy, host, tmp_path):
             subprocess.run(ping, check=True, stdout=subprocess.DEVNULL)
         assert sum(map(sum, obj.maps["durations"].values())) == 2
         assert obj.globals["threshold"] == 1000
+
+
+SCHED_RESET_ON_FORK = 0x40000000
+
+
+@pytest.fixture
+def reset_on_fork():
+    """The bit of this thread that ``sched_reset_on_fork`` shows."""
+    os.sched_setscheduler(0, os.SCHED_OTHER | SCHED_RESET_ON_FORK, os.sched_param(0))
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def test_kinds(host, tid, require, reset_on_fork):
+    """Bit-fields, unions, texts, reads that fail, structs in maps, subprograms."""
+    require(Feature.FENTRY, True)
+    with PythonObject.open(PROGRAMS / "kinds.py").load(host) as obj, host.printk_lines() as printed:
+        printed.read(0)
+        with obj.attach():
+            obj.object.globals["only"] = tid
+            os.setpriority(os.PRIO_PROCESS, 0, 5)
+            obj.object.globals["only"] = 0
+        (event,) = obj.read(0)
+        maps = obj.object.maps
+        comm = Path("/proc/self/comm").read_text().strip()
+        assert (event.bit, event.comm, event.is_python, event.is_other) == (1, comm, True, False)
+        assert event.users >= 1
+        assert (event.status, event.parent) == (0, os.getppid())
+        assert (event.fault < 0, event.nothing) == (True, 0)
+        assert (event.clamped, event.other) == (3, True)
+        assert event.cpu in (0, 1)
+        assert obj.object.globals["seen"] == 1
+        assert dict(maps["recent"].items()) == {tid: os.getpid()}
+        assert [(key, sum(value)) for key, value in maps["counts"].items()] == [(comm.encode(), 2)]
+        assert maps["flags"][1] == 255
+        ((key, value),) = maps["pairs"].items()
+        assert (key["nice"], key["small"], key["pid"]) == (5, 7, tid)
+        assert (value["nice"], value["small"], value["pid"]) == (4, 0x18, os.getpid())
+        assert f"fsession nice 5 of {tid}" in printed.read(1)
