@@ -45,6 +45,7 @@ __all__ = ["write_object"]
 _SLOT_BYTES = 8
 _POINTER_BYTES = 8
 _EXTERN = 2
+_SESSION_KFUNCS = ("bpf_session_is_return", "bpf_session_cookie")
 _MAX_COLUMN = (1 << 10) - 1
 _EXT_HEADER = struct.Struct("<HBBIIIIIII")
 _MAGIC = 0xEB9F
@@ -224,15 +225,24 @@ class _Writer:
     def _externs(self) -> None:
         variables = []
         for name in self.externs:
-            id = self.kernel.id_of(name, Func)
-            proto = self.kernel.prototype(id)
-            params = tuple(Param(p.name, self._copy(p.type)) for p in proto.params)
-            made = self.btf.add(FuncProto(self._copy(proto.type), params))
-            function = self.btf.add(Func(name, made, _EXTERN))
+            function = self.btf.add(Func(name, self._prototype(name), _EXTERN))
             variables.append(SecVar(function, 0, 0))
             self.elf.undefined(name)
         if variables:
             self.btf.add(DataSec(".ksyms", 0, tuple(variables)))
+
+    def _prototype(self, name: str) -> TypeId:
+        """As the kernel has it; of the session kfuncs as Linux 7.0 has them, since kernels without
+        sessions have none, or others, and run the program all the same."""
+        if name in _SESSION_KFUNCS:
+            context = (Param("ctx", self.btf.add(Ptr(VOID))),)
+            result = self._int("bool", 1, 4)
+            if name == "bpf_session_cookie":
+                result = self.btf.add(Ptr(self._int("unsigned long long", 8, 0)))
+            return self.btf.add(FuncProto(result, context))
+        proto = self.kernel.prototype(self.kernel.id_of(name, Func))
+        params = tuple(Param(p.name, self._copy(p.type)) for p in proto.params)
+        return self.btf.add(FuncProto(self._copy(proto.type), params))
 
     def _copy(self, id: TypeId) -> TypeId:
         """A kernel's type by its kind and name, without what is in it."""
