@@ -106,15 +106,12 @@ class Operators(Values):
         left = self.item(node.left)
         result: Typed | None = None
         for op, right_node in zip(node.ops, node.comparators, strict=True):
-            right = self._contained(op, right_node)
+            right = self.item(right_node)
             one = self.compare(op, left, right, right_node)
             result = one if result is None else self._both(result, one)
             left = right
         assert result is not None
         return result
-
-    def _contained(self, op: ast.cmpop, node: ast.expr) -> Item:
-        return self.item(node)
 
     def _both(self, a: Typed, b: Typed) -> Typed:
         return Typed(BOOL, self.build.binary(BinaryOp.AND, a.value, b.value))

@@ -17,13 +17,14 @@ from fsession.lang.arith import S64, U64, is_u64
 from fsession.lang.ctypes import Integer, Pointer
 from fsession.lang.ir import Test
 from fsession.lang.objects import Global, Map
+from fsession.lang.operators import joined
 from fsession.lang.scope import Item, Many, Maybe, Static
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fsession.lang.expressions import Expressions
-    from fsession.lang.ir import Label, Value
+    from fsession.lang.ir import Label
 
 __all__ = ["Statements"]
 
@@ -252,7 +253,7 @@ class Statements:
         params = build.begin(done, len(differing))
         self.e.names = {n: ways[0][1][n] for n in shared if n not in dropped}
         for name, param in zip(differing, params, strict=True):
-            self.e.names[name] = _union(merged[name], param)
+            self.e.names[name] = joined(merged[name], param)
 
     def _mergeable(self, item: Item) -> Typed | None:
         """A value that a block's parameter can carry; constants are made in the current block."""
@@ -385,7 +386,7 @@ class Statements:
                 if now is None:
                     raise self.e.fail(node, f"'{name}' changes its kind in the loop")
                 if _needs_more(first, now):
-                    return carried | {name: _union([first, now], first.value)}
+                    return carried | {name: joined([first, now], first.value)}
                 args.append(now.value)
             build.jump(head, *args)
         build.begin(done)
@@ -416,17 +417,6 @@ def _needs_more(first: Typed, value: Typed) -> bool:
     if isinstance(first.type, Pointer):
         return value.trust is not first.trust and first.trust is not Trust.NUMBER
     return is_u64(value) and not is_u64(first)
-
-
-def _union(values: list[Typed], value: Value) -> Typed:
-    """The type of a variable that has one of several values."""
-    first = values[0]
-    if all(isinstance(item.type, Pointer) for item in values):
-        trust = first.trust if all(v.trust is first.trust for v in values) else Trust.NUMBER
-        return Typed(first.type, value, trust)
-    if all(item.type == first.type for item in values):
-        return Typed(first.type, value, Trust.NUMBER)
-    return Typed(U64 if any(map(is_u64, values)) else S64, value)
 
 
 def _is_and(test: ast.expr) -> bool:
