@@ -161,3 +161,11 @@ def many_values(a, b, c, d, e):
     y = q + s
     z = u + w
     return (p ^ q ^ r ^ s ^ t ^ u ^ v ^ w ^ x ^ y ^ z) + (x > y) + (z < w)
+
+
+def chain_in_condition(a, b, c, d, e):
+    if a < b < c:
+        return 1
+    if not a >= b >= c != d:
+        return 2
+    return 3 if 0 < d < e < 100 else 4

@@ -102,16 +102,37 @@ class Operators(Values):
         return self.build.const(0)
 
     def _Compare(self, node: ast.Compare) -> Item:
-        """A chain is tested one after the other, and each operand computed once."""
-        left = self.item(node.left)
-        result: Typed | None = None
-        for op, right_node in zip(node.ops, node.comparators, strict=True):
-            right = self.item(right_node)
-            one = self.compare(op, left, right, right_node)
-            result = one if result is None else self._both(result, one)
+        if len(node.ops) == 1:
+            return self.compare(
+                node.ops[0],
+                self.item(node.left),
+                self.item(node.comparators[0]),
+                node.comparators[0],
+            )
+        build = self.build
+        then, other, done = build.block(), build.block(), build.block()
+        self._chain(node, then, other)
+        for label, value in ((then, 1), (other, 0)):
+            build.begin(label)
+            build.jump(done, build.const(value))
+        (result,) = build.begin(done, 1)
+        return Typed(BOOL, result)
+
+    def _chain(self, node: ast.Compare, then: Label, other: Label) -> None:
+        """``a < b < c``: each operand is computed once, and only if all before it holds."""
+        build = self.build
+        always: dict[str, Item] | None = None
+        left = self.kept(self.item(node.left), node.left)
+        for at, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True), 1):
+            right = self.kept(self.item(right_node), right_node)
+            holds = self.compare(op, left, right, right_node).value
+            always = dict(self.names) if always is None else always
+            more = then if at == len(node.ops) else build.block()
+            build.branch(Test.NE, holds, self._zero(), more, other)
+            if more is not then:
+                build.begin(more)
             left = right
-        assert result is not None
-        return result
+        self.names = always or self.names
 
     def _both(self, a: Typed, b: Typed) -> Typed:
         return Typed(BOOL, self.build.binary(BinaryOp.AND, a.value, b.value))
@@ -247,6 +268,8 @@ class Operators(Values):
                 self.condition(values[-1], then, other)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 self.condition(operand, other, then)
+            case ast.Compare(ops=[_, _, *_]):
+                self._chain(node, then, other)
             case _:
                 value = self.truth(node)
                 build.at = self.source.place(node)
