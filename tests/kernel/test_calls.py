@@ -31,10 +31,14 @@ def paired(calls: int) -> dict[str, int]:
     return {"entries": calls, "exits": calls, "mismatches": 0, "stale_cookies": 0, "alone": 0}
 
 
-def assert_all_accounted(seen: dict[str, int], calls: int, missed: int) -> None:
-    """No cookie of another call; each side of each call ran or is counted as missed."""
+def assert_all_accounted(seen: dict[str, int], calls: int, missed: int, strategy: str) -> None:
+    """No cookie of another call; each side of each call ran or is counted as missed.
+
+    Where a split session's entry is missed its exit does not run either, and is not counted again.
+    """
     assert (seen["mismatches"], seen["stale_cookies"]) == (0, 0)
-    assert seen["entries"] + seen["exits"] + seen["alone"] + missed == 2 * calls
+    short = 2 * calls - seen["entries"] - seen["exits"] - seen["alone"]
+    assert missed <= short <= (2 if strategy == "split" else 1) * missed
     assert missed <= calls // 2  # rare: a thread has to be stopped inside the program
 
 
@@ -85,7 +89,7 @@ def test_threads(strategy, load):
         with crowd(THREADS, look_up):
             pass
         missed = attachment.missed
-    assert_all_accounted(counts(obj), THREADS * CALLS, missed)
+    assert_all_accounted(counts(obj), THREADS * CALLS, missed, strategy)
 
 
 def test_sleepers(strategy, load):
@@ -96,7 +100,7 @@ def test_sleepers(strategy, load):
         with crowd(SLEEPERS, lambda index: time.sleep(0.1 + index / 1000)):
             pass
         missed = attachment.missed
-    assert_all_accounted(counts(obj), SLEEPERS, missed)
+    assert_all_accounted(counts(obj), SLEEPERS, missed, strategy)
 
 
 def test_interrupted_sleepers(strategy, load, eventually):
