@@ -39,7 +39,27 @@ def assert_all_accounted(seen: dict[str, int], calls: int, missed: int, strategy
     assert (seen["mismatches"], seen["stale_cookies"]) == (0, 0)
     short = 2 * calls - seen["entries"] - seen["exits"] - seen["alone"]
     assert missed <= short <= (2 if strategy == "split" else 1) * missed
-    assert missed <= calls // 2  # rare: a thread has to be stopped inside the program
+
+
+def crowded(
+    load: Callable, name: str, strategy: str, work: Callable[[int], None], calls: list[int]
+) -> None:
+    """Many threads at `work`; `calls` is how many calls each makes.
+
+    Few are missed, since a thread has to be stopped inside the program for that: but while it is,
+    on a busy machine, all others of its CPU are. So there are three tries, and each must add up.
+    """
+    for _ in range(3):
+        obj = load("sessions", name)
+        obj.globals["only_tgid"] = os.getpid()
+        with obj.programs[name].attach(strategy=strategy) as attachment:
+            with crowd(len(calls), work):
+                pass
+            missed = attachment.missed
+        assert_all_accounted(counts(obj), sum(calls), missed, strategy)
+        if missed <= sum(calls) // 10:
+            return
+    pytest.fail(f"{missed} of {sum(calls)} calls were missed, and as many before")
 
 
 @contextmanager
@@ -78,29 +98,21 @@ def test_recursion(levels, strategy, load, tid):
 
 def test_threads(strategy, load):
     """8 threads, each call with a number of its own: no exit sees another call's cookie."""
-    obj = load("sessions", "session_lookup")
 
     def look_up(index: int) -> None:
         for call in range(CALLS):
             libc.getpgid(0x100000 + index * CALLS + call)
 
-    obj.globals["only_tgid"] = os.getpid()
-    with obj.programs["session_lookup"].attach(strategy=strategy) as attachment:
-        with crowd(THREADS, look_up):
-            pass
-        missed = attachment.missed
-    assert_all_accounted(counts(obj), THREADS * CALLS, missed, strategy)
+    crowded(load, "session_lookup", strategy, look_up, [CALLS] * THREADS)
 
 
 def test_sleepers(strategy, load):
     """64 threads asleep in the function at once, each woken at its own time."""
-    obj = load("sessions", "session_sleep")
-    obj.globals["only_tgid"] = os.getpid()
-    with obj.programs["session_sleep"].attach(strategy=strategy) as attachment:
-        with crowd(SLEEPERS, lambda index: time.sleep(0.1 + index / 1000)):
-            pass
-        missed = attachment.missed
-    assert_all_accounted(counts(obj), SLEEPERS, missed, strategy)
+
+    def sleep(index: int) -> None:
+        time.sleep(0.1 + index / 1000)
+
+    crowded(load, "session_sleep", strategy, sleep, [1] * SLEEPERS)
 
 
 def test_interrupted_sleepers(strategy, load, eventually):
