@@ -26,9 +26,9 @@ OFFSET_NS = 1_700_000_000_000_000_000
 EMPTY = Layout(0)
 
 
-def record(words=(), strings=(), index=0, ret=0, room=EMPTY):
+def record(words=(), strings=(), index=0, ret=0, room=EMPTY, comm=b"ping"):
     """The bytes that a program would have written; `room` is that of a multi program."""
-    head = HEADER.pack(1000, 13_345, 1432 << 32 | 1433, 3, index, b"ping", ret)
+    head = HEADER.pack(1000, 13_345, 1432 << 32 | 1433, 3, index, comm, ret)
     slots = struct.pack(f"<{len(words)}Q", *words).ljust(8 * room.slots, b"\xaa")
     return head + slots + b"".join(area(*string) for string in strings)
 
@@ -138,6 +138,13 @@ def test_columns_of_like_records():
     assert columns["tid"].tolist() == [1433] * 5
     assert columns["cpu"].tolist() == [3] * 5
     assert columns["comm"].tolist() == [b"ping"] * 5
+
+
+def test_names_end_at_their_nul():
+    """Linux 6.1 leaves behind a name what was there before."""
+    names = [b"ping\0left", b"\0xxx", b"sixteen bytes in", b"cat"]
+    columns = to_columns(ring(*[record(comm=name) for name in names]))
+    assert columns["comm"].tolist() == [b"ping", b"", b"sixteen bytes in", b"cat"]
 
 
 def test_columns_of_mixed_records():

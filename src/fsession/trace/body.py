@@ -130,20 +130,16 @@ class Session:
 
     def _filter_comm(self, comm: bytes) -> None:
         code = self.code
-        self._write_comm(R10, -COMM_BYTES)
+        for at in range(-COMM_BYTES, 0, 8):  # Linux 6.1 leaves what was behind the name
+            code.emit(st(Size.DW, R10, at, 0))
+        code.emit(mov(R1, R10), alu(Alu.ADD, R1, imm=-COMM_BYTES))
+        code.emit(alu(Alu.MOV, R2, imm=COMM_BYTES))
+        code.helper(FuncId.get_current_comm)
         padded = comm.ljust(COMM_BYTES, b"\0")
         for at in range(0, COMM_BYTES, 8):
             code.emit(ldx(Size.DW, R1, R10, at - COMM_BYTES))
             code.emit(lddw(R2, int.from_bytes(padded[at : at + 8], "little")))
             code.jump(Jmp.JNE, R1, "out", R2)
-
-    def _write_comm(self, base: int, offset: int) -> None:
-        """The name with zeros behind it: Linux 6.1 leaves there what was there."""
-        code = self.code
-        for at in range(offset, offset + COMM_BYTES, 8):
-            code.emit(st(Size.DW, base, at, 0))
-        code.emit(mov(R1, base), alu(Alu.ADD, R1, imm=offset), alu(Alu.MOV, R2, imm=COMM_BYTES))
-        code.helper(FuncId.get_current_comm)
 
     # String arguments: an area of the stack as a value of the strings map, its key below it
 
@@ -253,7 +249,8 @@ class Session:
         code.emit(stx(Size.DW, R9, R0, PID_TGID))
         code.helper(FuncId.get_smp_processor_id)
         code.emit(stx(Size.W, R9, R0, CPU))
-        self._write_comm(R9, COMM)
+        code.emit(mov(R1, R9), alu(Alu.ADD, R1, imm=COMM), alu(Alu.MOV, R2, imm=COMM_BYTES))
+        code.helper(FuncId.get_current_comm)
 
     def _copy_strings(self) -> None:
         """From the map to the record; the value's start time proves that it is this call's."""

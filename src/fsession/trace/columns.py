@@ -101,13 +101,20 @@ def _step(length: int) -> int:
     return _RING_BYTES + length + (-length & 7)
 
 
+def _names(words: NDArray[np.uint64]) -> NDArray[np.bytes_]:
+    """Names of threads; what Linux 6.1 leaves behind their NUL is none of them."""
+    letters = words.view(np.uint8)
+    ended = np.logical_or.accumulate(letters == 0, axis=1)
+    return np.where(ended, np.uint8(0), letters).view(f"S{COMM_BYTES}").reshape(-1)
+
+
 def _columns(rows: NDArray[np.uint64], slots: int) -> dict[str, NDArray[np.generic]]:
     def word(offset: int) -> NDArray[np.uint64]:
         return rows[:, (_RING_BYTES + offset) // 8]
 
     start, half, low = word(START_NS), np.uint64(32), np.uint64(0xFFFF_FFFF)
     first = (_RING_BYTES + COMM) // 8
-    comm = np.ascontiguousarray(rows[:, first : first + COMM_BYTES // 8])
+    comm = _names(np.ascontiguousarray(rows[:, first : first + COMM_BYTES // 8]))
     out: dict[str, NDArray[np.generic]] = {
         "start_ns": start.copy(),
         "duration_ns": word(END_NS) - start,
@@ -115,7 +122,7 @@ def _columns(rows: NDArray[np.uint64], slots: int) -> dict[str, NDArray[np.gener
         "tid": (word(PID_TGID) & low).astype(np.uint32),
         "cpu": (word(CPU) & low).astype(np.uint32),
         "function": (word(FUNCTION) >> half).astype(np.uint32),
-        "comm": comm.view(f"S{COMM_BYTES}").reshape(-1),
+        "comm": comm,
         "ret": word(RET).copy(),
     }
     for slot in range(slots):
