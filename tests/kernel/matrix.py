@@ -18,8 +18,8 @@ class Facts:
     """One kernel on one architecture.
 
     `words` is how many argument words the trampoline takes; `crowd` how many sessions with a
-    cookie one function takes, natively and split, 0 where that was not measured; `modules` says
-    that a guest has the modules, `sleepable_tests` that sleepable programs may trace the kernel's
+    cookie one function takes, natively and split; `modules` says that a
+    guest has the modules, `sleepable_tests` that sleepable programs may trace the kernel's
     test functions.
     """
 
@@ -38,18 +38,14 @@ class Facts:
 
 
 MATRIX = {
-    ("6.1", "x86_64"): Facts(words=6, sleepable_tests=False),
+    ("6.1", "x86_64"): Facts(words=6, sleepable_tests=False, crowd_split=19),
     ("6.1", "arm64"): Facts(fentry=False),
-    ("6.12", "x86_64"): Facts(),
-    ("6.12", "arm64"): Facts(words=8),
-    ("7.0", "x86_64"): Facts(native=True, modules=False, crowd_native=19),
-    ("7.0", "arm64"): Facts(native=True, modules=False, crowd_native=18),
-    ("7.1", "x86_64"): Facts(native=True, modules=False, crowd_native=19),
-    ("7.1", "arm64"): Facts(native=True, modules=False, crowd_native=18),
+    ("6.12", "x86_64"): Facts(crowd_split=19),
+    ("6.12", "arm64"): Facts(words=8, crowd_split=19),
+    ("7.0", "x86_64"): Facts(native=True, modules=False, crowd_native=19, crowd_split=19),
     ("7.2", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
-    ("7.2", "arm64"): Facts(native=True, crowd_native=17),
-    ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18),
-    ("7.3", "arm64"): Facts(native=True, crowd_native=17),
+    ("7.2", "arm64"): Facts(native=True, crowd_native=17, crowd_split=18),
+    ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
 }
 
 
