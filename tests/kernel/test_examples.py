@@ -44,6 +44,9 @@ def open_nothing() -> None:
 
 def kill() -> None:
     with subprocess.Popen(["sleep", "60"]) as sleeper:
+        comm = Path(f"/proc/{sleeper.pid}/comm")
+        while comm.read_text() != "sleep\n":  # execve closes Popen's pipe before it sets the name
+            time.sleep(0.01)
         sleeper.kill()
 
 

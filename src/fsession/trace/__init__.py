@@ -2,7 +2,7 @@
 
 from fsession.trace.body import COUNTS_MAP, RING_MAP, Filters
 from fsession.trace.decode import Decoder
-from fsession.trace.event import Call, Function, Summary
+from fsession.trace.event import Call, Function, Place, Summary
 from fsession.trace.program import (
     attach_cookie,
     function_program,
@@ -23,6 +23,7 @@ __all__ = [
     "Filters",
     "Function",
     "Layout",
+    "Place",
     "Shape",
     "Shapes",
     "Signature",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fsession.trace.record import Layout
     from fsession.trace.signature import Signature
 
-__all__ = ["Call", "Function", "Summary"]
+__all__ = ["Call", "Function", "Place", "Summary"]
 
 
 @frozen
@@ -44,12 +44,28 @@ class Function:
 
 
 @frozen
+class Place:
+    """Where a call stands in the graph that its root made.
+
+    `tree` is the root's id, unique in a trace. `order` numbers the tree's calls by their entries,
+    the root is 0; `parent` is the order of the call that made this one, -1 for the root. `depth`
+    is 0 for the root.
+    """
+
+    tree: int
+    order: int
+    parent: int
+    depth: int
+
+
+@frozen
 class Call:
     """A call from its entry to its exit.
 
     `start_ns` is the kernel's monotonic clock, `wall_ns` the same moment since the epoch. `pid` is
     the process, `tid` the thread, `comm` its name, `cpu` where the call ended. `words` are the
-    argument words and `strings` the texts of string arguments, as they were at the entry.
+    argument words and `strings` the texts of string arguments, as they were at the entry. `place`
+    is that of a call in a graph.
     """
 
     traced: Function = field(repr=False)
@@ -63,6 +79,7 @@ class Call:
     words: tuple[int, ...]
     result_word: int
     strings: tuple[str | Unreadable, ...] = ()
+    place: Place | None = None
 
     @property
     def function(self) -> str:
