@@ -32,7 +32,9 @@ format: $(VENV)/.ready
 	@$(BIN)/ruff check --fix .
 
 # Everything: the README's command.
-test: test-unit test-kernel test-guests
+test: setup-test
+	@$(PYTHON) scripts/guest_btf.py 7.2 >/dev/null
+	@$(PYTHON) scripts/test_all.py
 
 test-unit: setup-test
 	@btf=$$($(PYTHON) scripts/guest_btf.py 7.2) && \
