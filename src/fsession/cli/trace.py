@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from fsession.cli.follow import follow, workload_status
+from fsession.cli.formats import Output, output_options, outputs, tell_summary
 from fsession.cli.options import (
     WorkloadCommand,
     duration_ns,
-    output,
     quiet,
     use_color,
     verbose,
@@ -23,7 +24,6 @@ from fsession.cli.workload import Workload
 
 if TYPE_CHECKING:
     from fsession.sinks import Sink
-    from fsession.trace import Summary
     from fsession.tracer import Selection, Tracer
 
 __all__ = ["trace"]
@@ -58,16 +58,14 @@ __all__ = ["trace"]
     metavar="S",
     help="End after S seconds.",
 )
-@click.option("--format", "kind", type=click.Choice(["text", "json"]), default="text")
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE, not to the terminal.")
+@output_options
 @click.option("--dry-run", is_flag=True, help="Say what would be attached, and stop.")
 @verbose
 @quiet
 def trace(
     targets: tuple[str, ...],
     timeout_s: float | None,
-    kind: str,
-    path: str | None,
+    to: Output,
     dry_run: bool,
     verbose: bool,
     quiet: bool,
@@ -87,14 +85,15 @@ def trace(
         tracer = make_tracer(*targets, **options)
         if dry_run:
             return _show(tracer.select())
-        out = stack.enter_context(output(path))
-        sink = _sink(kind, out, process, quiet=quiet)
+        sink, out = stack.enter_context(outputs(to, partial(_text, process, quiet)))
         tracer = stack.enter_context(tracer)
         if verbose:
             _tell(tracer.selection)
         interrupted = _run(tracer, sink, out, process, timeout_s)
         status = workload_status(process, interrupted=interrupted)
-        _finish(tracer.summary, sink, quiet=quiet, elsewhere=path is not None)
+        summary = tracer.summary
+        sink.end(summary)
+        tell_summary(to, summary, quiet=quiet)
         return status
 
 
@@ -116,11 +115,7 @@ def _run(
     return interrupted
 
 
-def _sink(kind: str, out: TextIO, process: Workload | None, *, quiet: bool) -> Sink:
-    if kind == "json":
-        from fsession.sinks.json import JsonSink
-
-        return JsonSink(out)
+def _text(process: Workload | None, quiet: bool, out: TextIO) -> Sink:
     from fsession.sinks import TextSink
 
     return TextSink(
@@ -130,17 +125,6 @@ def _sink(kind: str, out: TextIO, process: Workload | None, *, quiet: bool) -> S
         pid_width=len(str(process.pid if process else os.getpid())),
         comm_width=len(process.name) if process else 0,
     )
-
-
-def _finish(summary: Summary, sink: Sink, *, quiet: bool, elsewhere: bool) -> None:
-    """The last line; what is missing from the trace goes to stderr as well."""
-    from fsession.sinks import summary_line
-
-    sink.end(summary)
-    if elsewhere and not quiet:
-        warn(summary_line(summary))
-    elif summary.lost or summary.missed:
-        warn(f"the trace is not complete: {summary.lost} lost, {summary.missed} missed")
 
 
 def _tell(selection: Selection) -> None:

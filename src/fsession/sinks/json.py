@@ -11,8 +11,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from fsession.errors import errno_name
-from fsession.trace.values import Errno, Named, Pointer, Unreadable, Value
+from fsession.sinks.base import error_of
+from fsession.trace.values import Named, Pointer, Unreadable, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,8 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 def _result(value: Value) -> dict[str, Any]:
-    errno = -value if isinstance(value, Errno) else 0
-    errno = value.errno if isinstance(value, Pointer) else errno
-    error = {"error": errno_name(errno)} if errno else {}
-    return {"ret": _plain(value), **error}
+    error = error_of(value)
+    return {"ret": _plain(value), "error": error} if error else {"ret": _plain(value)}
 
 
 def _plain(value: Value) -> Any:

@@ -1,0 +1,122 @@
+"""Where calls go: ``--format``, ``-o``, ``--otlp``; one place for every command that writes calls.
+
+A command has its own sink for text; all other formats are the same for all of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import wraps
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from fsession.cli.options import output
+from fsession.cli.report import warn
+from fsession.errors import BadInputError, UnsupportedError
+from fsession.frozen import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fsession.sinks import Sink
+    from fsession.trace import Summary
+
+__all__ = ["FORMATS", "Format", "Output", "output_options", "outputs", "tell_summary"]
+
+
+@frozen
+class Format:
+    """A sink by its module and class in `fsession.sinks`; `extra` is what it needs to be installed.
+
+    `summed`: the end of the trace is told in the output itself.
+    """
+
+    module: str
+    sink: str
+    binary: bool = False
+    extra: str = ""
+    summed: bool = False
+
+
+TEXT = "text"
+FORMATS = {
+    TEXT: Format("text", "TextSink", summed=True),
+    "json": Format("json", "JsonSink", summed=True),
+    "perfetto": Format("perfetto", "PerfettoSink", binary=True, extra="perfetto"),
+    "folded": Format("folded", "FoldedSink"),
+    "csv": Format("csv", "CsvSink"),
+}
+
+
+@frozen
+class Output:
+    """What the options said. `path` None: standard output."""
+
+    kind: str | None
+    path: str | None
+
+    @property
+    def tells_summary(self) -> bool:
+        """Whether the user sees the summary where the calls are."""
+        shown = self.path is None or self.path == "-"
+        return shown and FORMATS[self.kind or TEXT].summed
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--format`` and ``-o``, as the one parameter `to`: an `Output`."""
+
+    @wraps(command)
+    def run(*args: Any, kind: str | None, path: str | None, **options: Any) -> Any:
+        return command(*args, to=Output(kind, path), **options)
+
+    to_file = click.option(
+        "-o", "--output", "path", metavar="FILE", help="Write to FILE, not to the terminal."
+    )
+    in_format = click.option(
+        "--format", "kind", type=click.Choice(list(FORMATS)), help="What to write (default: text)."
+    )
+    return in_format(to_file(run))
+
+
+@contextmanager
+def outputs(to: Output, text: Callable[[TextIO], Sink]) -> Iterator[tuple[Sink, TextIO]]:
+    """The sink, and the file it writes to; `text` makes the command's own."""
+    with output(to.path) as out:
+        yield _sink(to, text, out), out
+
+
+def _sink(to: Output, text: Callable[[TextIO], Sink], out: TextIO) -> Sink:
+    kind = to.kind or TEXT
+    if kind == TEXT:
+        return text(out)
+    form = FORMATS[kind]
+    if form.binary and out.isatty():
+        error = BadInputError(f"{kind} is not for terminals")
+        raise error.hint("write it to a file: -o FILE")
+    sink: Sink = load(f"fsession.sinks.{form.module}", form.sink, f"--format {kind}", form.extra)(
+        out.buffer if form.binary else out
+    )
+    return sink
+
+
+def load(module: str, name: str, option: str, extra: str) -> Any:
+    """Of a module that may need packages which only an extra of ours installs."""
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not extra or (error.name or "").startswith("fsession"):
+            raise
+        missing = UnsupportedError(option, f"the package {error.name} is not installed")
+        raise missing.hint(f"pip install 'fsession[{extra}]'") from None
+
+
+def tell_summary(to: Output, summary: Summary, *, quiet: bool) -> None:
+    """The last line, where the output does not show it; what is missing goes to stderr always."""
+    from fsession.sinks import summary_line
+
+    if not to.tells_summary and not quiet:
+        warn(summary_line(summary))
+    elif summary.lost or summary.missed:
+        warn(f"the trace is not complete: {summary.lost} lost, {summary.missed} missed")
