@@ -1,0 +1,5 @@
+"""BPF in user space: interpreter, machine code, and the machine that programs run in."""
+
+from fsession.engine.execute import execute
+
+__all__ = ["execute"]

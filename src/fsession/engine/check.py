@@ -1,0 +1,94 @@
+"""Whether code can be executed at all: what interpreter and machine code agree on beforehand.
+
+This is no verification: it says that every instruction exists, that control stays inside, and
+that the frame pointer is not changed. What the program does with its registers, `verify` says.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from fsession.errors import BadInputError
+from fsession.isa.cfg import blocks
+from fsession.isa.insn import offsets
+from fsession.isa.notation import rules
+from fsession.isa.opcode import (
+    CALL_HELPER,
+    CALL_KFUNC,
+    CALL_LOCAL,
+    R0,
+    R10,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fsession.isa.insn import Insn
+    from fsession.isa.notation import Rule
+
+__all__ = ["check_code", "written"]
+
+_CALL = int(Class.JMP | Jmp.CALL)
+_NOT_OURS = (int(Class.JMP | Jmp.JA | Source.X), int(Class.ALU64 | Alu.MOV | Source.X))
+_ADDRESS_SPACE_CAST = 1  # `off` of a move between address spaces
+_FETCHES = (*(op for op in Atomic if op & 1 and op != Atomic.CMPXCHG),)
+
+
+def check_code(insns: Sequence[Insn]) -> None:
+    """Raise `BadInputError` at the first instruction that can't be executed."""
+    if not insns:
+        raise BadInputError("a program has at least one instruction")
+    for at, insn in zip(offsets(insns), insns, strict=False):
+        if not _exists(insn):
+            raise BadInputError(f"instruction {at} does not exist (opcode {insn.opcode:#04x})")
+        if R10 in written(insn):
+            raise BadInputError(f"instruction {at} changes the frame pointer r10")
+    blocks(insns)
+
+
+def _exists(insn: Insn) -> bool:
+    if insn.opcode == _CALL:
+        return insn.src in (CALL_HELPER, CALL_LOCAL, CALL_KFUNC) and not insn.dst
+    if insn.cls is Class.LD and not insn.is_lddw:
+        return False
+    if insn.opcode in _NOT_OURS and insn.off == _ADDRESS_SPACE_CAST:
+        return False
+    if insn.opcode == _NOT_OURS[0]:
+        return False
+    return any(_fits(rule, insn) for rule in _rules().get(insn.opcode, ()))
+
+
+@cache
+def _rules() -> dict[int, tuple[Rule, ...]]:
+    return {opcode: tuple(group) for opcode, group in rules().items()}
+
+
+def _fits(rule: Rule, insn: Insn) -> bool:
+    fixed = ((rule.dst, insn.dst), (rule.src, insn.src), (rule.off, insn.off))
+    same = all(want is None or want == have for want, have in fixed)
+    return same and insn.imm & rule.hidden == rule.imm
+
+
+def written(insn: Insn) -> tuple[int, ...]:
+    """The registers that an instruction sets itself; those that a call spoils are not counted."""
+    match insn.cls:
+        case Class.ALU | Class.ALU64 | Class.LDX | Class.LD:
+            return (insn.dst,)
+        case Class.STX if insn.opcode & 0xE0 == Mode.ATOMIC:
+            return _written_by_atomic(insn)
+    return (R0,) if insn.is_call else ()
+
+
+def _written_by_atomic(insn: Insn) -> tuple[int, ...]:
+    if insn.imm == Atomic.LOAD_ACQ:
+        return (insn.dst,)
+    if insn.imm == Atomic.CMPXCHG:
+        return (R0,)
+    return (insn.src,) if insn.imm in _FETCHES else ()

@@ -1,0 +1,163 @@
+"""Machine code while it is made: bytes, labels, fix-ups; and the memory it is executed in.
+
+No page is ever writable and executable at once: code is written to fresh memory, which then becomes
+read-only and executable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fsession.errors import InternalError, KernelError
+from fsession.frozen import frozen
+
+if TYPE_CHECKING:
+    from fsession.isa.insn import Insn
+
+__all__ = ["Buffer", "CallTarget", "Code", "Fault", "Image", "place"]
+
+CallTarget = Callable[["Insn"], "int | bytes"]
+"""What a call of a helper or kfunc becomes: a call of this address, or these bytes."""
+
+_PAGE = mmap.PAGESIZE
+_NEAR_STEP = 1 << 20
+_MAP_FIXED_NOREPLACE = 0x100000  # include/uapi/asm-generic/mman-common.h
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_FAILED = (1 << 64) - 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_uint64
+_libc.mmap.argtypes = (ctypes.c_uint64, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+_libc.mprotect.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int)
+_libc.munmap.argtypes = (ctypes.c_uint64, ctypes.c_size_t)
+
+
+@frozen
+class Fault:
+    """A load that may fault: the code at `at` is left for `next`, register number `reg` is 0.
+
+    Offsets are bytes from the start of the code; `reg` is the machine's number.
+    """
+
+    at: int
+    next: int
+    reg: int
+
+
+@frozen
+class Code:
+    """Finished, position-independent code. `entries` are the offsets of the functions by their
+    slot; `tail_entry` is where a tail call goes in."""
+
+    data: bytes
+    entries: dict[int, int]
+    tail_entry: int = 0
+    faults: tuple[Fault, ...] = ()
+
+
+class Buffer:
+    """Code being written. `patch` puts a distance into the bytes before a place."""
+
+    def __init__(self, patch: Callable[[bytearray, int, int], None]) -> None:
+        self.data = bytearray()
+        self._patch = patch
+        self._labels: dict[object, int] = {}
+        self._fixes: list[tuple[int, object]] = []
+        self._fresh = 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def emit(self, data: bytes) -> None:
+        self.data += data
+
+    def new_label(self) -> object:
+        self._fresh += 1
+        return ("local", self._fresh)
+
+    def label(self, name: object) -> None:
+        """`name` is here."""
+        self._labels[name] = len(self.data)
+
+    def emit_to(self, name: object, data: bytes) -> None:
+        """An instruction whose distance to the label is filled in at the end."""
+        self.data += data
+        self._fixes.append((len(self.data), name))
+
+    def offset(self, name: object) -> int:
+        return self._labels[name]
+
+    def finish(self) -> bytes:
+        for at, name in self._fixes:
+            if name not in self._labels:
+                raise InternalError(f"no label {name!r} in the code")
+            self._patch(self.data, at, self._labels[name] - at)
+        self._fixes = []
+        return bytes(self.data)
+
+
+class Image:
+    """Code in executable memory, until it is closed."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.address, self.size = address, size
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+    def close(self) -> None:
+        size, self.size = self.size, 0
+        if size:
+            _libc.munmap(self.address, size)
+
+
+def place(data: bytes, near: int = 0, reach: int = 1 << 30) -> Image:
+    """Code in memory of its own; with `near`, at most `reach` bytes from that address."""
+    size = max(len(data) + -len(data) % _PAGE, _PAGE)
+    address = _map_near(near, size, reach) if near else _map(0, size, 0)
+    if address is None:
+        raise KernelError(f"no free memory within {reach:#x} of {near:#x}", 12)
+    ctypes.memmove(address, data, len(data))
+    if _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        error = ctypes.get_errno()
+        _libc.munmap(address, size)
+        raise KernelError("mprotect of code", error)
+    clear_cache(address, len(data))
+    return Image(address, size)
+
+
+def _map(address: int, size: int, flags: int) -> int | None:
+    found: int = _libc.mmap(
+        address, size, mmap.PROT_READ | mmap.PROT_WRITE, _ANONYMOUS | flags, -1, 0
+    )
+    if found == _FAILED:
+        if flags:
+            return None
+        raise KernelError("mmap of code", ctypes.get_errno())
+    if flags and found != address:  # a kernel before 4.17 takes the address for a wish
+        _libc.munmap(found, size)
+        return None
+    return found
+
+
+def _map_near(near: int, size: int, reach: int) -> int | None:
+    """Free memory close to `near`: further away step by step, in both directions."""
+    base = near & -_PAGE
+    for distance in range(_NEAR_STEP, reach - size - _PAGE, _NEAR_STEP):
+        for address in (base + distance, base - distance - size & -_PAGE):
+            if address > 1 << 16 and (found := _map(address, size, _MAP_FIXED_NOREPLACE)):
+                return found
+    return None
+
+
+def clear_cache(address: int, size: int) -> None:
+    """Make the instruction cache see new code; x86_64 needs nothing."""
+    if os.uname().machine == "aarch64":
+        ctypes.CDLL("libgcc_s.so.1").__clear_cache(
+            ctypes.c_void_p(address), ctypes.c_void_p(address + size)
+        )

@@ -1,0 +1,425 @@
+"""BPF instructions to x86_64 machine code (Intel SDM, volume 2; System V ABI).
+
+    BPF    r0  r1  r2  r3  r4  r5  r6  r7  r8  r9  r10
+    x86   rax rdi rsi rdx rcx  r8 rbx r13 r14 r15 rbp     scratch r9 r10 r11; r12 tail call count
+
+Arguments of helpers are where C wants them. A function's frame, from its frame pointer down: 512
+bytes of BPF stack, the counter of ``may_goto``, the registers it saves.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from fsession.engine.jit.code import Buffer, Code, Fault
+from fsession.engine.jit.shape import MAX_LOOPS, STACK_BYTES, TAIL_CALL, Shape, shapes
+from fsession.errors import BadInputError
+from fsession.isa.insn import offsets
+from fsession.isa.opcode import CALL_LOCAL, R0, R4, R10, Alu, Atomic, Class, Jmp, Mode, Pseudo, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fsession.engine.jit.code import CallTarget
+    from fsession.isa.insn import Insn
+
+__all__ = ["ENTRY_BYTES", "ENTRY_NOP", "compile_code"]
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, X10, X11, R12, R13, R14, R15 = range(16)
+REGISTERS = (RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP)
+ENTRY_NOP = bytes.fromhex("0f1f440000")
+ENTRY_BYTES = len(ENTRY_NOP)
+MAX_TAIL_CALLS = 33
+
+_SOURCE_X = 8
+_ALU_RR = {Alu.ADD: 0x01, Alu.OR: 0x09, Alu.AND: 0x21, Alu.SUB: 0x29, Alu.XOR: 0x31, Alu.MOV: 0x89}
+_ALU_RI = {Alu.ADD: 0, Alu.OR: 1, Alu.AND: 4, Alu.SUB: 5, Alu.XOR: 6}
+_SHIFTS = {Alu.LSH: 4, Alu.RSH: 5, Alu.ARSH: 7}
+_CONDITIONS = {
+    Jmp.JEQ: 0x84,
+    Jmp.JNE: 0x85,
+    Jmp.JSET: 0x85,
+    Jmp.JGT: 0x87,
+    Jmp.JGE: 0x83,
+    Jmp.JLT: 0x82,
+    Jmp.JLE: 0x86,
+    Jmp.JSGT: 0x8F,
+    Jmp.JSGE: 0x8D,
+    Jmp.JSLT: 0x8C,
+    Jmp.JSLE: 0x8E,
+}
+_LOADS = {Size.B: b"\x0f\xb6", Size.H: b"\x0f\xb7", Size.W: b"\x8b", Size.DW: b"\x8b"}
+_SIGNED_LOADS = {Size.B: b"\x0f\xbe", Size.H: b"\x0f\xbf", Size.W: b"\x63"}
+_LOCKED = {Atomic.ADD: 0x01, Atomic.OR: 0x09, Atomic.AND: 0x21, Atomic.XOR: 0x31}
+_LOOPED = {Atomic.FETCH_OR: 0x09, Atomic.FETCH_AND: 0x21, Atomic.FETCH_XOR: 0x31}
+_COUNTER = -STACK_BYTES - 8  # of may_goto, from the frame pointer
+
+
+def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
+    """Code of a program, each function behind an `ENTRY_NOP`; `calls` resolves what is outside."""
+    return _Compiler(insns, calls).compile()
+
+
+def _patch(data: bytearray, at: int, distance: int) -> None:
+    """The last four bytes of an instruction are its distance."""
+    struct.pack_into("<i", data, at - 4, distance)
+
+
+# Encodings. `w` is 1 for 64 bits.
+
+
+def rr(opcode: bytes | int, reg: int, rm: int, w: int = 1, prefix: bytes = b"") -> bytes:
+    """An instruction on two registers: [prefix] REX opcode ModRM."""
+    code = bytes([opcode]) if isinstance(opcode, int) else opcode
+    rex = 0x40 | w << 3 | (reg >> 3) << 2 | rm >> 3
+    head = bytes([rex]) if rex != 0x40 or _is_byte(code) else b""
+    return prefix + head + code + bytes([0xC0 | (reg & 7) << 3 | rm & 7])
+
+
+def _is_byte(code: bytes) -> bool:
+    """Byte registers other than al..bl need a REX prefix to be the low bytes."""
+    return code in (b"\x88", b"\x0f\xb6", b"\x0f\xbe", b"\x86")
+
+
+def rm(
+    opcode: bytes | int, reg: int, base: int, off: int, w: int = 1, prefix: bytes = b""
+) -> bytes:
+    """An instruction on a register and memory at `base` + `off`."""
+    code = bytes([opcode]) if isinstance(opcode, int) else opcode
+    rex = 0x40 | w << 3 | (reg >> 3) << 2 | base >> 3
+    head = bytes([rex]) if rex != 0x40 or _is_byte(code) else b""
+    short = -128 <= off < 128
+    modrm = (0x40 if short else 0x80) | (reg & 7) << 3 | base & 7
+    sib = b"\x24" if base & 7 == RSP else b""
+    return prefix + head + code + bytes([modrm]) + sib + struct.pack("<b" if short else "<i", off)
+
+
+def ri(digit: int, reg: int, imm: int, w: int = 1) -> bytes:
+    """Arithmetic with an immediate: 83 /digit ib or 81 /digit id."""
+    if -128 <= imm < 128:
+        return rr(0x83, digit, reg, w) + struct.pack("<b", imm)
+    return rr(0x81, digit, reg, w) + struct.pack("<i", imm)
+
+
+def load_imm(reg: int, value: int) -> bytes:
+    """Any 64-bit number, in the shortest way."""
+    value &= (1 << 64) - 1
+    if value < 1 << 32:
+        return (b"\x41" if reg > 7 else b"") + bytes([0xB8 | reg & 7]) + struct.pack("<I", value)
+    if value >= (1 << 64) - (1 << 31):
+        return rr(0xC7, 0, reg) + struct.pack("<i", value - (1 << 64))
+    return bytes([0x48 | reg >> 3, 0xB8 | reg & 7]) + struct.pack("<Q", value)
+
+
+def push(reg: int) -> bytes:
+    return (b"\x41" if reg > 7 else b"") + bytes([0x50 | reg & 7])
+
+
+def pop(reg: int) -> bytes:
+    return (b"\x41" if reg > 7 else b"") + bytes([0x58 | reg & 7])
+
+
+def call_address(address: int) -> bytes:
+    """Call of any address; r11 is lost."""
+    return load_imm(X11, address) + b"\x41\xff\xd3"
+
+
+def thread_pointer_load(reg: int, offset: int) -> bytes:
+    """``reg = *(u64 *)(thread pointer + offset)``: fs-relative with a 32-bit displacement."""
+    head = bytes([0x64, 0x48 | (reg >> 3) << 2, 0x8B, 0x04 | (reg & 7) << 3, 0x25])
+    return head + struct.pack("<i", offset)
+
+
+class _Compiler:
+    """One program while it is translated."""
+
+    def __init__(self, insns: Sequence[Insn], calls: CallTarget) -> None:
+        self._insns, self._calls = insns, calls
+        self._starts = offsets(insns)
+        self._code = Buffer(_patch)
+        self._shapes = {shape.start: shape for shape in shapes(insns)}
+        self._shape = self._shapes[0]
+        self._tails = any(shape.tail_calls for shape in self._shapes.values())
+        self._faults: list[Fault] = []
+
+    def compile(self) -> Code:
+        for at, insn in zip(self._starts, self._insns, strict=False):
+            if at in self._shapes:
+                self._begin(self._shapes[at])
+            self._code.label(at)
+            self._translate(insn, at)
+        data = self._code.finish()
+        entries = {start: self._code.offset(("entry", start)) for start in self._shapes}
+        return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
+
+    # The frame.
+
+    def _begin(self, shape: Shape) -> None:
+        """The patchable entry, and for a main program with tail calls a frame with their count."""
+        self._shape, code = shape, self._code
+        code.label(("entry", shape.start))
+        code.emit(ENTRY_NOP)
+        if self._tails and not shape.start:
+            code.emit(b"\x6a\x00" + rr(0x89, RSP, RAX))  # push 0; mov rax, rsp
+            code.emit_to("tail", b"\xe8\0\0\0\0")
+            code.emit(pop(RCX) + b"\xc3")
+        if not shape.start:
+            code.label("tail")
+        self._saved = [REGISTERS[register] for register in shape.saved]
+        if self._tails:
+            self._saved.append(R12)
+        if shape.has_frame or self._tails:
+            self._push_frame()
+
+    def _push_frame(self) -> None:
+        code, shape = self._code, self._shape
+        code.emit(push(RBP) + rr(0x89, RSP, RBP))
+        size = (STACK_BYTES if shape.uses_stack else 0) + (8 if shape.may_goto else 0)
+        size = STACK_BYTES + 8 if shape.may_goto else size
+        size += (size + 8 * len(self._saved)) % 16
+        if size:
+            code.emit(ri(5, RSP, size))
+        for register in self._saved:
+            code.emit(push(register))
+        if self._tails:
+            code.emit(rr(0x89, RAX, R12))
+        if shape.may_goto:
+            code.emit(rm(0xC7, 0, RBP, _COUNTER) + struct.pack("<i", MAX_LOOPS))
+
+    def _pop_frame(self) -> None:
+        if self._shape.has_frame or self._tails:
+            for register in reversed(self._saved):
+                self._code.emit(pop(register))
+            self._code.emit(b"\xc9")
+
+    # Instructions.
+
+    def _translate(self, insn: Insn, at: int) -> None:
+        match insn.cls:
+            case Class.ALU | Class.ALU64:
+                self._alu(insn)
+            case Class.JMP | Class.JMP32:
+                self._jump(insn, at)
+            case Class.LD:
+                self._immediate(insn, at)
+            case Class.LDX:
+                self._load(insn)
+            case Class.ST:
+                self._store_imm(insn)
+            case _ if insn.opcode & 0xE0 == Mode.ATOMIC:
+                self._atomic(insn)
+            case _:
+                self._store(insn, REGISTERS[insn.src])
+
+    def _immediate(self, insn: Insn, at: int) -> None:
+        if insn.src == Pseudo.FUNC:
+            dst = REGISTERS[insn.dst]
+            lea = bytes([0x48 | (dst >> 3) << 2, 0x8D, 0x05 | (dst & 7) << 3, 0, 0, 0, 0])
+            self._code.emit_to(("entry", at + 1 + insn.func_off), lea)
+        elif insn.src == Pseudo.NONE:
+            self._code.emit(load_imm(REGISTERS[insn.dst], insn.imm))
+        else:
+            raise BadInputError(f"instruction {at} is a reference that was not resolved")
+
+    def _alu(self, insn: Insn) -> None:
+        operation, w = Alu(insn.opcode & 0xF0), int(insn.cls == Class.ALU64)
+        dst = REGISTERS[insn.dst]
+        src = REGISTERS[insn.src] if insn.opcode & _SOURCE_X else None
+        emit = self._code.emit
+        match operation:
+            case Alu.END:
+                self._swap(insn, dst)
+            case Alu.NEG:
+                emit(rr(0xF7, 3, dst, w))
+            case Alu.DIV | Alu.MOD:
+                self._divide(insn, dst, src, w)
+            case Alu.LSH | Alu.RSH | Alu.ARSH:
+                self._shift(operation, dst, src, insn.imm, w)
+            case Alu.MUL if src is None:
+                emit(rr(0x69, dst, dst, w) + struct.pack("<i", insn.imm))
+            case Alu.MUL if src is not None:
+                emit(rr(b"\x0f\xaf", dst, src, w))
+            case Alu.MOV if src is None:
+                emit(load_imm(dst, insn.imm if w else insn.imm & 0xFFFF_FFFF))
+            case Alu.MOV if insn.off and src is not None:
+                opcode = {8: b"\x0f\xbe", 16: b"\x0f\xbf", 32: b"\x63"}[insn.off]
+                emit(rr(opcode, dst, src, w))
+            case _ if src is None:
+                emit(ri(_ALU_RI[operation], dst, insn.imm, w))
+            case _:
+                emit(rr(_ALU_RR[operation], src, dst, w))
+
+    def _swap(self, insn: Insn, dst: int) -> None:
+        swaps = insn.cls == Class.ALU64 or insn.opcode & _SOURCE_X
+        match insn.imm:
+            case 16:
+                if swaps:
+                    self._code.emit(rr(0xC1, 1, dst, 0, b"\x66") + b"\x08")
+                self._code.emit(rr(b"\x0f\xb7", dst, dst, 0))
+            case 32 if not swaps:
+                self._code.emit(rr(0x89, dst, dst, 0))
+            case bits if swaps:
+                rex = 0x40 | (bits == 64) << 3 | dst >> 3
+                self._code.emit(bytes([rex, 0x0F, 0xC8 | dst & 7]))
+
+    def _shift(self, operation: Alu, dst: int, src: int | None, imm: int, w: int) -> None:
+        """The count is in cl: rcx is r4 of BPF, kept in r11 meanwhile."""
+        digit, emit = _SHIFTS[operation], self._code.emit
+        if src is None:
+            emit(rr(0xC1, digit, dst, w) + bytes([imm & (63 if w else 31)]))
+        elif dst == RCX:
+            emit(rr(0x89, RCX, X11) + (rr(0x89, src, RCX) if src != RCX else b""))
+            emit(rr(0xD3, digit, X11, w) + rr(0x89, X11, RCX))
+        elif src == RCX:
+            emit(rr(0xD3, digit, dst, w))
+        else:
+            emit(rr(0x89, RCX, X11) + rr(0x89, src, RCX))
+            emit(rr(0xD3, digit, dst, w) + rr(0x89, X11, RCX))
+
+    def _divide(self, insn: Insn, dst: int, src: int | None, w: int) -> None:
+        """``div`` takes rdx:rax. By zero the quotient is 0 and the remainder the dividend; by -1
+        nothing is divided, as the lowest number would trap."""
+        code, emit = self._code, self._code.emit
+        modulo, by_sign = insn.opcode & 0xF0 == Alu.MOD, bool(insn.off)
+        end, divide, other = code.new_label(), code.new_label(), code.new_label()
+        emit(load_imm(X11, insn.imm) if src is None else rr(0x89, src, X11, w))
+        emit(rr(0x85, X11, X11, w))
+        code.emit_to(other, b"\x0f\x85\0\0\0\0")
+        emit(rr(0x89, dst, dst, w) if modulo else rr(0x31, dst, dst, 0))
+        code.emit_to(end, b"\xe9\0\0\0\0")
+        code.label(other)
+        if by_sign:
+            emit(ri(7, X11, -1, w))
+            code.emit_to(divide, b"\x0f\x85\0\0\0\0")
+            emit(rr(0x31, dst, dst, 0) if modulo else rr(0xF7, 3, dst, w))
+            code.emit_to(end, b"\xe9\0\0\0\0")
+        code.label(divide)
+        keep_rax, keep_rdx = dst != RAX, dst != RDX
+        emit(rr(0x89, RAX, X10) if keep_rax else b"")
+        emit(rr(0x89, RDX, R9) if keep_rdx else b"")
+        emit(rr(0x89, dst, RAX, w) if keep_rax else b"")
+        emit((b"\x48" if w else b"") + b"\x99" if by_sign else rr(0x31, RDX, RDX, 0))
+        emit(rr(0xF7, 7 if by_sign else 6, X11, w))
+        emit(rr(0x89, RDX if modulo else RAX, X11, w))
+        emit(rr(0x89, X10, RAX) if keep_rax else b"")
+        emit(rr(0x89, R9, RDX) if keep_rdx else b"")
+        emit(rr(0x89, X11, dst))
+        code.label(end)
+
+    def _jump(self, insn: Insn, at: int) -> None:
+        operation, w = insn.opcode & 0xF0, int(insn.cls == Class.JMP)
+        code = self._code
+        if operation == Jmp.CALL:
+            self._call(insn, at)
+        elif operation == Jmp.EXIT:
+            self._pop_frame()
+            code.emit(b"\xc3")
+        elif operation == Jmp.JA:
+            code.emit_to(at + 1 + insn.jump_off, b"\xe9\0\0\0\0")
+        elif operation == Jmp.JCOND:
+            code.emit(rm(0x83, 7, RBP, _COUNTER) + b"\0")
+            code.emit_to(at + 1 + insn.off, b"\x0f\x84\0\0\0\0")
+            code.emit(rm(0xFF, 1, RBP, _COUNTER))
+        else:
+            code.emit(self._compare(insn, Jmp(operation), w))
+            code.emit_to(at + 1 + insn.off, bytes([0x0F, _CONDITIONS[Jmp(operation)], 0, 0, 0, 0]))
+
+    def _compare(self, insn: Insn, operation: Jmp, w: int) -> bytes:
+        dst = REGISTERS[insn.dst]
+        if insn.opcode & _SOURCE_X:
+            return rr(0x85 if operation == Jmp.JSET else 0x39, REGISTERS[insn.src], dst, w)
+        if operation == Jmp.JSET:
+            return rr(0xF7, 0, dst, w) + struct.pack("<i", insn.imm)
+        return ri(7, dst, insn.imm, w) if insn.imm else rr(0x85, dst, dst, w)
+
+    def _call(self, insn: Insn, at: int) -> None:
+        code = self._code
+        if insn.opcode & _SOURCE_X:
+            code.emit(rr(0xFF, 2, REGISTERS[insn.dst], 0))
+        elif insn.src == CALL_LOCAL:
+            if self._tails:
+                code.emit(rr(0x89, R12, RAX))
+            code.emit_to(("entry", at + 1 + insn.func_off), b"\xe8\0\0\0\0")
+        elif not insn.src and insn.imm == TAIL_CALL:
+            self._tail_call()
+        else:
+            target = self._calls(insn)
+            code.emit(target if isinstance(target, bytes) else call_address(target))
+
+    def _tail_call(self) -> None:
+        """r2 is the map: address of its programs, number of them; r12 points to the count."""
+        code, out = self._code, self._code.new_label()
+        code.emit(rr(0x89, RDX, X11, 0) + rm(0x3B, X11, RSI, 8, 0))
+        code.emit_to(out, b"\x0f\x83\0\0\0\0")
+        code.emit(rm(0x83, 7, R12, 0) + bytes([MAX_TAIL_CALLS]))
+        code.emit_to(out, b"\x0f\x83\0\0\0\0")
+        code.emit(rm(0x8B, R9, RSI, 0) + bytes.fromhex("4f8b0cd9"))  # mov r9, [r9 + 8 * r11]
+        code.emit(rr(0x85, R9, R9))
+        code.emit_to(out, b"\x0f\x84\0\0\0\0")
+        code.emit(rm(0xFF, 0, R12, 0) + rr(0x89, R12, RAX))
+        self._pop_frame()
+        code.emit(b"\x41\xff\xe1")
+        code.label(out)
+
+    def _load(self, insn: Insn) -> None:
+        size, by_sign = Size(insn.opcode & 0x18), insn.opcode & 0xE0 == Mode.MEMSX
+        opcode = _SIGNED_LOADS[size] if by_sign else _LOADS[size]
+        at = len(self._code)
+        w = int(by_sign or size == Size.DW)
+        self._code.emit(rm(opcode, REGISTERS[insn.dst], REGISTERS[insn.src], insn.off, w))
+        if insn.src != R10:
+            self._faults.append(Fault(at, len(self._code), REGISTERS[insn.dst]))
+
+    def _store(self, insn: Insn, src: int) -> None:
+        size = Size(insn.opcode & 0x18)
+        opcode, prefix = (0x88 if size == Size.B else 0x89), b"\x66" if size == Size.H else b""
+        self._code.emit(
+            rm(opcode, src, REGISTERS[insn.dst], insn.off, int(size == Size.DW), prefix)
+        )
+
+    def _store_imm(self, insn: Insn) -> None:
+        size = Size(insn.opcode & 0x18)
+        opcode, prefix = (0xC6 if size == Size.B else 0xC7), b"\x66" if size == Size.H else b""
+        head = rm(opcode, 0, REGISTERS[insn.dst], insn.off, int(size == Size.DW), prefix)
+        self._code.emit(head + struct.pack("<i", insn.imm)[: min(size.size_bytes, 4)])
+
+    def _atomic(self, insn: Insn) -> None:
+        """x86 loads acquire and stores release by themselves."""
+        dst, src, emit = REGISTERS[insn.dst], REGISTERS[insn.src], self._code.emit
+        size = Size(insn.opcode & 0x18)
+        w = int(size == Size.DW)
+        match insn.imm:
+            case Atomic.LOAD_ACQ:
+                self._load(insn)
+            case Atomic.STORE_REL:
+                self._store(insn, src)
+            case Atomic.XCHG:
+                emit(rm(0x87, src, dst, insn.off, w))
+            case Atomic.FETCH_ADD:
+                emit(rm(b"\x0f\xc1", src, dst, insn.off, w, b"\xf0"))
+            case Atomic.CMPXCHG:
+                emit(rm(b"\x0f\xb1", src, dst, insn.off, w, b"\xf0"))
+                emit(b"" if w else rr(0x89, RAX, RAX, 0))
+            case op if op in _LOCKED:
+                emit(rm(_LOCKED[Atomic(op)], src, dst, insn.off, w, b"\xf0"))
+            case op:
+                self._fetch(_LOOPED[Atomic(op)], insn, w)
+
+    def _fetch(self, opcode: int, insn: Insn, w: int) -> None:
+        """The old value and a new one: compare-and-exchange until nobody came between."""
+        dst, src, emit = REGISTERS[insn.dst], REGISTERS[insn.src], self._code.emit
+        again = self._code.new_label()
+        emit(rr(0x89, RAX, X10))
+        if insn.dst == R0:
+            dst = X10
+        self._code.label(again)
+        emit(rm(0x8B, RAX, dst, insn.off, w) + rr(0x89, RAX, X11, w))
+        emit(rr(opcode, X10 if insn.src == R0 else src, X11, w))
+        emit(rm(b"\x0f\xb1", X11, dst, insn.off, w, b"\xf0"))
+        self._code.emit_to(again, b"\x0f\x85\0\0\0\0")
+        if insn.src != R0:
+            emit(rr(0x89, RAX, src, w) + rr(0x89, X10, RAX))
+
+
+assert REGISTERS[R4] == RCX
