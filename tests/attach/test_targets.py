@@ -6,7 +6,8 @@ import pytest
 from tests.attach.host import FakeHost
 
 from fsession.attach import Reason, find_targets, is_pattern
-from fsession.attach.refusals import refused_by_name, unsafe
+from fsession.attach.refusals import refused_by_name
+from fsession.attach.safety import unsafe
 from fsession.attach.targets import _program_place
 from fsession.errors import AttachError
 

@@ -38,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 def served(tmp_path, monkeypatch, cache):
     """A mirror below a ``file:`` URI with a kernel, the base packages and one more."""
     monkeypatch.setattr(mirror_module.signed_text, "__defaults__", (tmp_path / "no-keyring.gpg",))
-    monkeypatch.setattr("fsession.guest.layers.distribution_files", list)
+    monkeypatch.setattr("fsession.guest.layers.distribution_files", lambda **_: [])
     monkeypatch.setattr("fsession.guest.layers.package_files", lambda: package_files()[-30:])
     root = tmp_path / "debian"
     base = {name: deb({f"usr/share/doc/{name}": b"", f"opt/{name}": b"1"}) for name in BASE}

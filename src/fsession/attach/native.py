@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from fsession.attach.attachment import Attachment, attach_error
-from fsession.attach.prepared import Left, Programs, load_for
+from fsession.attach.prepared import Left, Loader, Programs
 from fsession.errors import InternalError, KernelError
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ class Native(Programs):
         self._attach_type = spec.attach_type
         self.targets: list[Target] = []
         left = Left(len(targets), refused)
+        loader = Loader(spec, host, maps)
         with ExitStack() as stack:
             for target in targets:
                 try:
-                    program = stack.enter_context(load_for(spec, host, maps, target))
+                    program = stack.enter_context(loader.load(target))
                 except KernelError as error:
                     left.leave_out(target, error)
                     continue

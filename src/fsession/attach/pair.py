@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fsession.attach.attachment import ALREADY, Attachment, attach_error
 from fsession.attach.native import recursion_misses
 from fsession.attach.plan import Strategy
-from fsession.attach.prepared import Left, Programs, load_for
+from fsession.attach.prepared import Left, Loader, Programs
 from fsession.attach.split import split
 from fsession.attach.table import Table
 from fsession.errors import AttachError, InternalError, KernelError
@@ -58,6 +58,7 @@ class Pairs(Programs):
     def _load(self) -> None:
         left = Left(len(self.targets), self._refused)
         targets, programs = [], []
+        self._loaders: dict[int, tuple[Loader, Loader]] = {}
         with ExitStack() as stack:
             raw = stack.enter_context(self._host.create_map(self._table.map_spec()))
             for target in self.targets:
@@ -71,13 +72,23 @@ class Pairs(Programs):
         self._refused = tuple(left.refused)
 
     def _load_halves(self, target: Target, raw: Map, stack: ExitStack) -> list[Program]:
-        halves = split(self._spec, self._table, target.slots)
-        maps = {**self._maps, self._table.name: raw}
+        entry_loader, exit_loader = self._loaders_for(target.slots, raw)
         with ExitStack() as own:
-            entry = own.enter_context(load_for(halves.entry, self._host, maps, target))
-            exit = own.enter_context(load_for(halves.exit, self._host, maps, target))
+            entry = own.enter_context(entry_loader.load(target))
+            exit = own.enter_context(exit_loader.load(target))
             stack.push(own.pop_all())
         return [entry, exit]
+
+    def _loaders_for(self, slots: int, raw: Map) -> tuple[Loader, Loader]:
+        """Of the halves for functions of so many argument words: those are the same for all."""
+        if slots not in self._loaders:
+            halves = split(self._spec, self._table, slots)
+            maps = {**self._maps, self._table.name: raw}
+            self._loaders[slots] = (
+                Loader(halves.entry, self._host, maps),
+                Loader(halves.exit, self._host, maps),
+            )
+        return self._loaders[slots]
 
     def attach(self, cookie: int = 0, cookies: Sequence[int] | None = None) -> Attachment:
         """The exit of each function is attached first and detached last, so that no entry is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from fsession.attach.refusals import Reason
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
 
-__all__ = ["Left", "Prepared", "Programs", "load_for"]
+__all__ = ["Left", "Loader", "Prepared", "Programs"]
 
 
 class Prepared(Protocol):
@@ -85,14 +86,19 @@ class Left:
         self.refused.append(Refused(target.name, Reason.KERNEL, str(error)))
 
 
-def load_for(spec: ProgramSpec, host: Host, maps: Mapping[str, Map], target: Target) -> Program:
-    """Load a program whose one target is `target`."""
-    request = resolve(
-        spec,
-        host,
-        maps,
-        attach_btf_id=target.btf_id,
-        attach_module=target.module,
-        attach_program=target.program,
-    )
-    return host.load(request)
+class Loader:
+    """Loads a program for one target after another; its relocations are resolved once."""
+
+    def __init__(self, spec: ProgramSpec, host: Host, maps: Mapping[str, Map]) -> None:
+        self._host = host
+        self._request = resolve(spec, host, maps)
+
+    def load(self, target: Target) -> Program:
+        return self._host.load(
+            replace(
+                self._request,
+                attach_btf_id=target.btf_id,
+                attach_module=target.module,
+                attach_program=target.program,
+            )
+        )

@@ -4,21 +4,16 @@ The kernel's own lists (kernel/bpf/verifier.c: noreturn_deny, btf_id_deny) have 
 their names stand here; a name that a kernel does not have does no harm. On Linux 7.2 x86_64 these
 names and the rules of `btf.model` leave none of 41,795 functions that a multi link would refuse.
 
-Our own list holds for patterns and functions of vmlinux: what trampolines, patching, interrupts
-and RCU are made of. Only rcu_read_unlock_special was seen to hang a kernel (7.0 and 7.2, under
-load); it is refused by its full name too.
+Our own list is `fsession.attach.safety`.
 """
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fsession.attach.safety import HANGS
 
-__all__ = ["Reason", "refused_by_name", "unsafe"]
+__all__ = ["Reason", "refused_by_name"]
 
 
 class Reason(StrEnum):
@@ -67,14 +62,6 @@ _DENIED = frozenset(
         "rcu_read_unlock_strict",
     }
 )
-_HANGS = frozenset({"rcu_read_unlock_special"})
-_UNSAFE = re.compile(
-    r"^.*(?:rcu|preempt|migrate|ftrace|trampoline|bpf_tramp|bpf_prog|bpf_jit|text_poke|int3|irq|"
-    r"nmi|raw_spin|resched|context_track|static_call|jump_label|bpf_session|inc_misses_counter|"
-    r"bpf_get_numa_node_id|bpf_dispatcher_xdp_func|arch_cpu_idle|default_idle|update_prog_stats|"
-    r"\bct_(?:nmi|irq|kernel|user|idle|state)).*$",
-    re.MULTILINE,
-)
 
 
 def refused_by_name(function: str, *, exit_side: bool = True) -> Reason | None:
@@ -86,9 +73,4 @@ def refused_by_name(function: str, *, exit_side: bool = True) -> Reason | None:
         return Reason.NORETURN
     if function in _DENIED:
         return Reason.DENIED
-    return Reason.UNSAFE if function in _HANGS else None
-
-
-def unsafe(functions: Iterable[str]) -> frozenset[str]:
-    """Those of some functions of vmlinux that a pattern must not take in."""
-    return frozenset(_UNSAFE.findall("\n".join(functions)))
+    return Reason.UNSAFE if function in HANGS else None

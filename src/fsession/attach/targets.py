@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsession.attach.refusals import Reason, refused_by_name, unsafe
+from fsession.attach.refusals import Reason, refused_by_name
+from fsession.attach.safety import unsafe
 from fsession.btf.model import Models, func_model
 from fsession.btf.types import Func
 from fsession.errors import AttachError, NotFoundError, UnsupportedError

@@ -79,7 +79,8 @@ def image(wanted: Wanted, progress: Progress) -> Image:
     if wanted.packages:
         extra = [item for item in debian.userland(wanted.packages) if item not in base]
         paths.append(packages_layer(layers, extra, debian.fetch))
-    paths += [site_layer(layers, python), package_layer(layers, python), *modules]
+    site = site_layer(layers, python, native=_is_this(wanted.machine))
+    paths += [site, package_layer(layers, python), *modules]
     prune(layers, used=[kernel, *paths])
     return Image(kernel, tuple(paths), early)
 
@@ -95,6 +96,14 @@ def _kernel(
     own: KernelImage = read_image(Path(wanted.kernel))
     tree = module_folder(own)
     return own.path, [own_modules(layers, tree, own.release, _VIRTIO)] if tree else [], _VIRTIO
+
+
+def _is_this(guest: Machine) -> bool:
+    """Whether the guest's machine is of the kind we run on."""
+    try:
+        return machine() == guest
+    except BadInputError:
+        return False
 
 
 def _is_path(kernel: str) -> bool:

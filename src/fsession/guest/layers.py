@@ -73,9 +73,10 @@ def packages_layer(folder: Path, packages: Sequence[Package], fetch: Fetch) -> P
     return _layer(folder, "packages", _hashes(packages), lambda: _unpacked(fetch(packages)))
 
 
-def site_layer(folder: Path, python: Sequence[str]) -> Path:
-    """The Python distributions the package and its tests need."""
-    entries = list(distribution_files())
+def site_layer(folder: Path, python: Sequence[str], *, native: bool = False) -> Path:
+    """The Python distributions the package and its tests need. `native`: the guest is a machine
+    of this kind, and takes shared libraries from here."""
+    entries = list(distribution_files(native=native))
     return _layer(folder, "site", _contents(entries), lambda: with_byte_code(entries, python))
 
 

@@ -2,7 +2,8 @@
 
 What is taken comes from the running interpreter: a guest sees the code the caller runs, in the
 working tree or installed. Only pure Python distributions can be taken, since the guest's
-machine and its Python (3.11) may be others.
+machine and its Python (3.11) may be others; and, for a guest of this machine's kind, those whose
+shared libraries are for any Python.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ DISTRIBUTIONS = (
     "iniconfig", "packaging", "pluggy", "pytest", "sortedcontainers",
 )  # fmt: skip
 
+# Their shared libraries are loaded by ctypes.
+NATIVE_DISTRIBUTIONS = ("capstone",)
+
 
 def package_files() -> list[Entry]:
     """The source of this package, and the command ``fsession``."""
@@ -44,18 +48,24 @@ def package_files() -> list[Entry]:
     return [*entries, file("usr/bin/fsession", _LAUNCHER, executable=True)]
 
 
-def distribution_files(names: Iterable[str] = DISTRIBUTIONS) -> Iterator[Entry]:
-    """The files of the installed distributions `names`, without byte code and scripts."""
-    for name in names:
+def distribution_files(
+    names: Iterable[str] = DISTRIBUTIONS, *, native: bool = False
+) -> Iterator[Entry]:
+    """The files of the installed distributions `names`, without byte code and scripts.
+
+    `native`: those of `NATIVE_DISTRIBUTIONS`, too.
+    """
+    for name in (*names, *(NATIVE_DISTRIBUTIONS if native else ())):
         try:
             files = importlib.metadata.distribution(name).files or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        if any(path.suffix == ".so" for path in files):
+        libraries = any(path.suffix == ".so" for path in files)
+        if libraries and name not in NATIVE_DISTRIBUTIONS:
             continue
         for path in files:
             place = Path(str(path.locate()))
-            if ".." not in path.parts and place.is_file() and _is_wanted(place):
+            if ".." not in path.parts and place.is_file() and _is_wanted(place, libraries):
                 yield file(f"{_SITE}/{path}", place.read_bytes())
 
 
@@ -90,5 +100,7 @@ def with_byte_code(entries: Sequence[Entry], interpreter: Sequence[str]) -> list
     return [*entries, *made]
 
 
-def _is_wanted(path: Path) -> bool:
-    return "__pycache__" not in path.parts and path.suffix not in (".pyc", ".so")
+def _is_wanted(path: Path, libraries: bool = False) -> bool:
+    if path.suffix == ".so":
+        return libraries
+    return "__pycache__" not in path.parts and path.suffix != ".pyc"

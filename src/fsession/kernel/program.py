@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fsession.host import LoadRequest
+    from fsession.isa.insn import Insn
 
 __all__ = ["KernelProgram", "load_program", "pinned_program", "program_by_id", "program_ids"]
 
@@ -199,7 +200,7 @@ def _attributes(request: LoadRequest, target_btf: Fd | None) -> dict[str, int | 
 def _load(
     request: LoadRequest, values: dict[str, int | bytes], keep: list[Buffer]
 ) -> KernelProgram:
-    insns, licence = Buffer(encode(request.insns)), Buffer(request.license.encode() + b"\0")
+    insns, licence = Buffer(_encoded(request.insns)), Buffer(request.license.encode() + b"\0")
     fds = Buffer(b"".join(int(fd).to_bytes(4, "little") for fd in request.fd_array))
     values = values | {"insns": insns.address, "license": licence.address}
     if request.fd_array:
@@ -211,6 +212,17 @@ def _load(
         fd = _load_with_log(request, values, what, error)
     del keep
     return KernelProgram(fd, request.name)
+
+
+_last_encoded: tuple[tuple[Insn, ...], bytes] = ((), b"")
+
+
+def _encoded(insns: tuple[Insn, ...]) -> bytes:
+    """Their bytes. The same tuple is loaded for one function after another: encoded once."""
+    global _last_encoded
+    if _last_encoded[0] is not insns:
+        _last_encoded = (insns, encode(insns))
+    return _last_encoded[1]
 
 
 def _load_with_log(

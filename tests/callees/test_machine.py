@@ -1,0 +1,70 @@
+"""Branches of machine code written by hand: `at` is where each case's code lies."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsession.callees import Branch, branches, disassemble
+from fsession.errors import UnsupportedError
+
+AT = 0xFFFF_FFFF_8100_0000
+ENDBR = bytes.fromhex("f30f1efa")
+NOP5 = bytes.fromhex("0f1f440000")
+RET, INT3 = b"\xc3", b"\xcc"
+
+
+def rel32(opcode: str, distance: int) -> bytes:
+    return bytes.fromhex(opcode) + distance.to_bytes(4, "little", signed=True)
+
+
+def a64(word: int) -> bytes:
+    return word.to_bytes(4, "little")
+
+
+BTI_C, NOP, MOV_X9_X30 = 0xD503245F, 0xD503201F, 0xAA1E03E9
+X86 = {
+    "call": (NOP5 + rel32("e8", 0x100) + RET, [Branch(AT + 5, AT + 0x10A, True)]),
+    "backwards": (NOP5 + rel32("e8", -0x100), [Branch(AT + 5, AT - 0xF6, True)]),
+    "tail jump": (NOP5 + rel32("e9", 0x100), [Branch(AT + 5, AT + 0x10A, False)]),
+    "conditional": (NOP5 + rel32("0f84", 0x100), [Branch(AT + 5, AT + 0x10B, False)]),
+    "jump inside": (NOP5 + b"\xeb\x01" + INT3 + RET, []),
+    "itself": (NOP5 + rel32("e8", -10), []),
+    "indirect": (NOP5 + bytes.fromhex("ffd0"), []),
+    "bytes of a constant": (NOP5 + bytes.fromhex("48b8e800010000e80001") + RET, []),
+    "patched entry": (rel32("e8", 0x100) + RET, []),
+    "patched entry, landing pad": (ENDBR + rel32("e8", 0x100) + RET, []),
+    "behind it": (
+        ENDBR + rel32("e8", 0x100) + rel32("e8", 0x200),
+        [Branch(AT + 9, AT + 0x20E, True)],
+    ),
+}
+ARM64 = {
+    "call": ((BTI_C, MOV_X9_X30, NOP, 0x9400_0010), [Branch(AT + 12, AT + 12 + 64, True)]),
+    "backwards": ((BTI_C, MOV_X9_X30, NOP, 0x97FF_FFF0), [Branch(AT + 12, AT + 12 - 64, True)]),
+    "tail jump": ((BTI_C, MOV_X9_X30, NOP, 0x1400_0010), [Branch(AT + 12, AT + 12 + 64, False)]),
+    "jump inside": ((BTI_C, MOV_X9_X30, NOP, 0x1400_0001, NOP), []),
+    "patched entry": ((BTI_C, MOV_X9_X30, 0x9400_0010), []),
+    "indirect": ((BTI_C, MOV_X9_X30, NOP, 0xD63F_0000), []),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), X86.values(), ids=list(X86))
+def test_x86_64(code, expected):
+    assert branches(code, AT, "x86_64") == expected
+
+
+@pytest.mark.parametrize(("words", "expected"), ARM64.values(), ids=list(ARM64))
+def test_arm64(words, expected):
+    assert branches(b"".join(map(a64, words)), AT, "aarch64") == expected
+
+
+def test_lines():
+    lines = list(disassemble(ENDBR + rel32("e8", 0x100) + RET, AT, "x86_64"))
+    assert [line.text for line in lines] == ["endbr64", f"call {AT + 0x109:#x}", "ret"]
+    assert [line.target for line in lines] == [0, AT + 0x109, 0]
+    assert b"".join(line.code for line in lines) == ENDBR + rel32("e8", 0x100) + RET
+
+
+def test_another_machine():
+    with pytest.raises(UnsupportedError, match="riscv64"):
+        branches(b"", AT, "riscv64")
