@@ -49,13 +49,15 @@ class Place:
 
     `tree` is the root's id, unique in a trace. `order` numbers the tree's calls by their entries,
     the root is 0; `parent` is the order of the call that made this one, -1 for the root. `depth`
-    is 0 for the root.
+    is 0 for the root. `begun` is how many calls of the tree had begun when this one ended: of the
+    root, all of them.
     """
 
     tree: int
     order: int
     parent: int
     depth: int
+    begun: int = 0
 
 
 @frozen

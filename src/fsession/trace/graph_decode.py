@@ -1,0 +1,88 @@
+"""Records of a graph (`fsession.trace.graph_record`) to events."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from fsession.errors import BadInputError
+from fsession.frozen import frozen
+from fsession.trace.event import Call, Place
+from fsession.trace.graph_record import HEADER, NO_PARENT, SLOTS, Kind
+
+if TYPE_CHECKING:
+    from fsession.trace.decode import Functions
+    from fsession.trace.event import Function
+
+__all__ = ["Begun", "GraphDecoder", "GraphEvent"]
+
+_U32 = 0xFFFF_FFFF
+
+
+@frozen
+class Begun:
+    """A call that is under way and has made another; its end is yet to come.
+
+    `call` has neither a duration nor a result that mean anything.
+    """
+
+    call: Call
+
+
+GraphEvent = Begun | Call
+
+
+class GraphDecoder:
+    """Of the records of a program made for `functions`, which are asked for by their index.
+
+    `wall_offset_ns` is CLOCK_REALTIME less CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, functions: Functions, wall_offset_ns: int) -> None:
+        self._functions = functions
+        self._wall_offset_ns = wall_offset_ns
+        self._known: dict[int, tuple[Function, struct.Struct]] = {}
+        self._comms: dict[bytes, str] = {}
+
+    def decode(self, record: bytes | memoryview) -> GraphEvent:
+        """The event. The record's memory is not needed any more afterwards."""
+        try:
+            fields = HEADER.unpack_from(record)
+            tree, order, parent, begun, depth, kind, start, end, pid_tgid, cpu, index = fields[:11]
+            function, slots = self._known.get(index) or self._learn(index)
+            words = slots.unpack_from(record, SLOTS)
+        except (struct.error, IndexError) as error:
+            raise BadInputError(
+                f"a record of {len(record)} bytes makes no sense: {error}"
+            ) from None
+        is_exit = kind == Kind.EXIT
+        above = -1 if parent == NO_PARENT else parent
+        call = Call(
+            function,
+            start,
+            end - start if is_exit else 0,
+            start + self._wall_offset_ns,
+            pid_tgid >> 32,
+            pid_tgid & _U32,
+            self._comms.get(fields[11]) or self._comm(fields[11]),
+            cpu,
+            words,
+            fields[12],
+            place=Place(tree, order, above, depth, begun),
+        )
+        return call if is_exit else Begun(call)
+
+    def _learn(self, index: int) -> tuple[Function, struct.Struct]:
+        """How records of a function are read, kept from its first record on."""
+        function = self._functions[index]
+        known = (function, struct.Struct(f"<{function.signature.shape.slots}Q"))
+        self._known[index] = known
+        return known
+
+    def _comm(self, raw: bytes) -> str:
+        """Names come again and again: kept, a thousand at most."""
+        name = raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+        if len(self._comms) >= 1000:
+            self._comms.clear()
+        self._comms[raw] = name
+        return name
