@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -131,3 +132,29 @@ def test_kinds(host, tid, require, reset_on_fork):
         assert (key["nice"], key["small"], key["pid"]) == (5, 7, tid)
         assert (value["nice"], value["small"], value["pid"]) == (4, 0x18, os.getpid())
         assert f"fsession nice 5 of {tid}" in printed.read(1)
+
+
+def ancestors() -> int:
+    count, pid = 1, os.getpid()
+    while pid := int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]):
+        count += 1
+    return count
+
+
+def test_loops(strategy, host, tid, tmp_path):
+    """Loops whose rounds the verifier can't count."""
+    path = tmp_path / "loops.py"
+    text = (PROGRAMS / "loops.py").read_text()
+    path.write_text(text.replace("nice", "nic[e]", 1) if strategy == "multi" else text)
+    with PythonObject.open(path).load(host) as obj:
+        with obj.attach(strategy):
+            obj.object.globals["rounds"] = 5000
+            obj.object.globals["only"] = tid
+            os.setpriority(os.PRIO_PROCESS, 0, 9)
+            obj.object.globals["only"] = 0
+        first, second = obj.read(0)
+        assert (first.at, first.pid) == (900, tid)
+        assert (second.depth, second.last) == (ancestors(), 0)
+        assert (second.cookie, second.missing) == (sum(range(5000)), 8999)
+        assert dict(obj.object.maps["steps"].items()) == {900: 54}
+        assert list(obj.object.maps["parity"].values()) == [2500, 2500]

@@ -39,8 +39,7 @@ def caller(functions: Sequence[Function], params: int) -> Function:
 def load_request(functions: Sequence[Function], params: int) -> LoadRequest:
     """The program of `caller` and the functions, each after all passes."""
     main = caller(functions, params)
-    for function in (main, *functions):
-        finish(function)
+    parts = [part for function in (main, *functions) for part in finish(function)]
     btf = BtfBuilder()
     word = btf.add(Int("long long", 8, 64, 1))
     number = btf.add(Int("int", 4, 32, 1))
@@ -48,10 +47,10 @@ def load_request(functions: Sequence[Function], params: int) -> LoadRequest:
     words = tuple(Param(f"p{at}", word) for at in range(params))
     types = {
         function.name: btf.add(Func(function.name, btf.add(FuncProto(word, words)), 0))
-        for function in functions
+        for function in parts[1:]
     }
     types["main"] = btf.add(Func("main", btf.add(FuncProto(number, (Param("c", context),))), 1))
-    linked = link([main, *functions], types)
+    linked = link(parts, types)
     return LoadRequest(
         name="main",
         type=ProgType.SYSCALL,

@@ -169,3 +169,79 @@ def chain_in_condition(a, b, c, d, e):
     if not a >= b >= c != d:
         return 2
     return 3 if 0 < d < e < 100 else 4
+
+
+def far_range(a, b, c, d, e):
+    n = 0
+    for i in range(a & 8191):
+        n += i * b
+    return n
+
+
+def far_down(a, b, c, d, e):
+    n = c
+    for i in range(b & 65535, 7, -5):
+        n = n * 3 + i
+    return n
+
+
+def far_large(a, b, c, d, e):
+    n = a
+    for i in range(100000):
+        n = (n * 5 + i) % 65521
+    return n
+
+
+def far_while(a, b, c, d, e):
+    n = a & 65535
+    rounds = 0
+    while n > 1:
+        n = n // 2 if n % 2 == 0 else 3 * n + 1
+        rounds += 1
+    return rounds
+
+
+def far_exits(a, b, c, d, e):
+    found = -1
+    i = c & 255
+    while True:
+        i += 1
+        if i % 7 == 0:
+            continue
+        if i * i > (b & 65535):
+            found = i
+            break
+        if i == 100:
+            return d
+    return found * 2 + i
+
+
+def far_nested(a, b, c, d, e):
+    n = k = 0
+    for i in range(a & 2047):
+        k = i
+        while k != 0:
+            k = (k - 1) & i
+            n += b & 3
+        if n > 30000:
+            break
+    return n + k
+
+
+def far_in_near(a, b, c, d, e):
+    n = 0
+    for i in range(3):
+        for j in range((a & 511) * i):
+            n += j ^ i
+        for k in range(b & 3):
+            n -= k
+    return n
+
+
+def far_many(a, b, c, d, e):
+    p = q = r = s = t = 1
+    n = (a & 1023) + 1
+    while n > 0:
+        p, q, r, s, t = q + a & 65535, r ^ b, s + c & 65535, t + d & 65535, p + e & 65535
+        n -= 1
+    return p + 3 * q + 5 * r + 7 * s + 11 * t

@@ -10,27 +10,29 @@ from pathlib import Path
 import pytest
 
 from fsession.btf.encode import Builder as BtfBuilder
-from fsession.btf.types import Int
-from fsession.errors import InternalError
+from fsession.btf.types import Enum, Enumerator, Int
+from fsession.errors import CompileError, InternalError
 from fsession.isa.disasm import disassemble
 from fsession.lang.check import check
 from fsession.lang.ctypes import Catalog
 from fsession.lang.emit import emit
 from fsession.lang.ir import Block, Branch, Const, Function, Jump, Return, Slot
 from fsession.lang.ir import Test as Condition
+from fsession.lang.link import finish
 from fsession.lang.lower import lower
 from fsession.lang.optimise import (
     drop_signs,
     merge_blocks,
     merge_values,
-    optimise,
     remove_dead,
     remove_unreachable,
     thread_jumps,
     use_low_halves,
 )
+from fsession.lang.outline import outline
 from fsession.lang.show import show
 from fsession.lang.source import Source
+from lang import samples
 from lang.test_python import FUNCTIONS, compiled
 
 GOLDENS = Path(__file__).parent / "data"
@@ -49,6 +51,7 @@ PASSES = (
 def catalog() -> Catalog:
     builder = BtfBuilder()
     builder.add(Int("int", 4, 32, 1))
+    builder.add(Enum("bpf_func_id", 4, (Enumerator("BPF_FUNC_loop", 181),)))
     return Catalog(builder.types())
 
 
@@ -56,11 +59,9 @@ def catalog() -> Catalog:
 def test_golden(sample, catalog, pytestconfig):
     function = compiled(catalog, *Source.of(sample))
     parts = [show(function)]
-    optimise(function)
-    lower(function)
-    optimise(function)
-    parts.append(show(function))
-    parts.append("\n".join(map(str, disassemble(emit(function).insns))))
+    for made in finish(function):
+        parts.append(show(made))
+        parts.append("\n".join(map(str, disassemble(emit(made).insns))))
     text = "\n\n".join(parts) + "\n"
     golden = GOLDENS / f"{sample.__name__}.txt"
     if pytestconfig.getoption("--update-goldens"):
@@ -78,8 +79,12 @@ def test_valid_after_each_pass(sample, catalog):
         for one in PASSES:
             one(function)
             check(function)
-    lower(function)
-    check(function)
+    callbacks = outline(function)
+    for made in (function, *callbacks):
+        remove_unreachable(made)
+        check(made)
+        lower(made)
+        check(made)
 
 
 def _function(*blocks: Block) -> Function:
@@ -117,3 +122,13 @@ def test_check(message):
     with pytest.raises(InternalError) as caught:
         check(WRONG[message])
     assert message in str(caught.value)
+
+
+def test_without_loop_helper():
+    """Of a kernel before 5.17, only loops whose bound shows."""
+    builder = BtfBuilder()
+    builder.add(Int("int", 4, 32, 1))
+    old = Catalog(builder.types())
+    compiled(old, *Source.of(samples.far_large))
+    with pytest.raises(CompileError, match=r"no bound that shows, and the kernel no bpf_loop"):
+        compiled(old, *Source.of(samples.far_while))

@@ -285,3 +285,22 @@ def void_result(ctx):
 @wrong("arithmetic on a pointer to 232 bytes")
 def pointer_sum(ctx, skb):
     x = skb + 1
+
+
+@wrong("'name' changes its kind in the loop")
+def text_in_a_loop(ctx, skb):
+    name = skb.dev.name
+    while skb.len > 5:
+        name = skb.dev.perm_addr
+
+
+@wrong("the counter of a loop is one name")
+def two_counters(ctx):
+    for a, b in range(3):
+        pass
+
+
+@wrong("a loop goes over range(…) only")
+def over_a_map(ctx):
+    for key in table:
+        pass

@@ -31,11 +31,15 @@ class Trust(Enum):
 
 @frozen
 class Typed:
-    """A value of a C type. Integers fill 64 bits, extended as their type's sign says."""
+    """A value of a C type. Integers fill 64 bits, extended as their type's sign says.
+
+    `most` is the greatest that a number can be, where that shows.
+    """
 
     type: CType
     value: Value
     trust: Trust = Trust.NUMBER
+    most: int | None = None
 
 
 @frozen

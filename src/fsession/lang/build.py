@@ -24,6 +24,7 @@ from fsession.lang.ir import (
     Local,
     MapAddress,
     MapValue,
+    Opaque,
     Place,
     Probe,
     Return,
@@ -77,11 +78,12 @@ class Builder:
             label: Block(list(block.params), list(block.ops), block.end)
             for label, block in function.blocks.items()
         }
-        return blocks, list(function.slots), self._label
+        return blocks, list(function.slots), set(function.far), self._label
 
     def restore(self, snapshot: Any) -> None:
         """Forget what was built since `snapshot`, which can be used once."""
-        self.function.blocks, self.function.slots, label = snapshot
+        function = self.function
+        function.blocks, function.slots, function.far, label = snapshot
         self.resume(label)
 
     def block(self) -> Label:
@@ -176,6 +178,12 @@ class Builder:
     def map_value(self, name: str, offset: int = 0) -> Value:
         dst = self._new()
         self._add(MapValue(dst, name, offset, at=self.at))
+        return dst
+
+    def opaque(self) -> Value:
+        """0, which the verifier does not know."""
+        dst = self._new()
+        self._add(Opaque(dst, at=self.at))
         return dst
 
     # -- calls -----------------------------------------------------------------------------------

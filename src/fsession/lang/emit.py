@@ -28,7 +28,7 @@ from fsession.isa.insn import (
     st,
     stx,
 )
-from fsession.isa.opcode import R0, R1, R10, Alu, Atomic, Class, Jmp, Size, Source
+from fsession.isa.opcode import R0, R1, R10, Alu, Atomic, Class, Jmp, Pseudo, Size, Source
 from fsession.lang.fold import signed
 from fsession.lang.ir import (
     AtomicAdd,
@@ -40,6 +40,7 @@ from fsession.lang.ir import (
     Const,
     End,
     Extend,
+    FuncAddress,
     Function,
     Helper,
     Jump,
@@ -50,6 +51,7 @@ from fsession.lang.ir import (
     MapAddress,
     MapValue,
     Op,
+    Opaque,
     Place,
     Return,
     Slot,
@@ -87,7 +89,7 @@ _JMP = {
 class Code:
     """Instructions of one function; `relocs`, `places` and `calls` are at slots from its start.
 
-    `calls` are of functions of the program, whose distances are not known yet.
+    `calls` are of functions of the program, or their addresses: distances not known yet.
     """
 
     insns: list[Insn] = field(default_factory=list)
@@ -199,6 +201,11 @@ class _Emitter:
             case MapValue(dst=dst, name=name, offset=place):
                 self._code.relocs.append(MapValueRef(InsnOff(self._end), name, place))
                 self._add(load_map_value(self._reg(dst), 0, place))
+            case FuncAddress(dst=dst, name=name):
+                self._code.calls.append((self._end, name))
+                self._add(lddw(self._reg(dst), 0, Pseudo.FUNC))
+            case Opaque(dst=dst):
+                self._add(mov(self._reg(dst), R10), alu(Alu.SUB, self._reg(dst), R10))
             case Call():
                 self._call(op)
             case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -173,7 +174,9 @@ class Expressions(Operators):
             build.begin(label)
             build.jump(done, value.value)
         (result,) = build.begin(done, 1)
-        return joined([left, right], result)
+        known = [n for n in (x, y, left.most, right.most) if n is not None]
+        most = min(known) if known and function is min else None
+        return replace(joined([left, right], result), most=most)
 
     def _NamedExpr(self, node: ast.NamedExpr) -> Item:
         item = self.item(node.value)

@@ -32,6 +32,7 @@ __all__ = [
     "Const",
     "End",
     "Extend",
+    "FuncAddress",
     "Function",
     "Helper",
     "Jump",
@@ -42,6 +43,7 @@ __all__ = [
     "MapAddress",
     "MapValue",
     "Op",
+    "Opaque",
     "Place",
     "Probe",
     "Return",
@@ -272,6 +274,25 @@ class MapValue:
 
 
 @frozen
+class FuncAddress:
+    """The function `name` of the program, as helpers take a callback."""
+
+    dst: Value
+    name: str
+    args: tuple[()] = ()
+    at: Place | None = field(default=None, compare=False)
+
+
+@frozen
+class Opaque:
+    """0, which the verifier does not know: it takes what is added to this for any number."""
+
+    dst: Value
+    args: tuple[()] = ()
+    at: Place | None = field(default=None, compare=False)
+
+
+@frozen
 class Helper:
     """A helper, by its number (``enum bpf_func_id``)."""
 
@@ -307,9 +328,11 @@ class Call:
 
 Op = (
     Const | Binary | Compare | Extend | Swap | Load | Probe | Store | AtomicAdd
-    | Slot | MapAddress | MapValue | Call
+    | Slot | MapAddress | MapValue | FuncAddress | Opaque | Call
 )  # fmt: skip
-PURE = (Const, Binary, Compare, Extend, Swap, Probe, Slot, MapAddress, MapValue)
+PURE = (
+    Const, Binary, Compare, Extend, Swap, Probe, Slot, MapAddress, MapValue, FuncAddress, Opaque,
+)  # fmt: skip
 """Operations that are the same for the same arguments, and change nothing. `Load` and `Call`
 are as their space and flag say."""
 
@@ -378,12 +401,14 @@ class SlotSpec:
 
 @dataclass(slots=True)
 class Function:
-    """`blocks` by label, the entry first; `params` arrive in r1 to r5."""
+    """`blocks` by label, the entry first; `params` arrive in r1 to r5. `far` are the heads of loops
+    that the verifier is not to follow round by round: see `outline`."""
 
     name: str
     params: list[Value] = field(default_factory=list)
     blocks: dict[Label, Block] = field(default_factory=dict)
     slots: list[SlotSpec] = field(default_factory=list)
+    far: set[Label] = field(default_factory=set)
     values: int = 0
     labels: int = 0
     at: Place | None = None

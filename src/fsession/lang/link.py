@@ -11,6 +11,7 @@ from fsession.lang.check import check
 from fsession.lang.emit import emit
 from fsession.lang.lower import lower
 from fsession.lang.optimise import optimise
+from fsession.lang.outline import outline
 from fsession.spec import FuncInfo, LineInfo
 
 if TYPE_CHECKING:
@@ -33,12 +34,15 @@ class Linked:
         self.lines: list[LineInfo] = []
 
 
-def finish(function: Function) -> None:
-    """All passes over one function."""
+def finish(function: Function) -> list[Function]:
+    """All passes over one function: it, and those that were made of its loops."""
+    optimise(function)
+    callbacks = outline(function)
     optimise(function)
     lower(function)
     optimise(function)
     check(function)
+    return [function, *(part for callback in callbacks for part in finish(callback))]
 
 
 def link(functions: Sequence[Function], types: Mapping[str, TypeId]) -> Linked:

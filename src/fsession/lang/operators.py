@@ -48,7 +48,9 @@ class Operators(Values):
         x, y = self.value(left, node), self.value(right, node)
         if isinstance(x.type, Pointer) or isinstance(y.type, Pointer):
             return self._pointer_math(op, x, y, node)
-        return self.arith.binary(op, x, y, (a, b))
+        result = self.arith.binary(op, x, y, (a, b))
+        masks = [number for number in (a, b) if number is not None and number >= 0]
+        return replace(result, most=min(masks)) if op == "&" and masks else result
 
     def _folded(self, op: str, a: int, b: int, node: ast.AST) -> int:
         self._check_right(op, b, node)
@@ -283,5 +285,5 @@ def joined(values: list[Typed], result: Value) -> Typed:
         trust = first.trust if all(v.trust is first.trust for v in values) else Trust.NUMBER
         return Typed(first.type, result, trust)
     if all(value.type == first.type for value in values):
-        return replace(first, value=result)
+        return Typed(first.type, result, first.trust)
     return Typed(U64 if any(is_u64(value) for value in values) else S64, result)

@@ -188,8 +188,10 @@ class _Compiler:
         Statements(e, is_main=True).function(self.tree)
         self.btf[name] = self.unit.function_type(name, ("ctx",), is_main=True)
         self.functions.insert(0, build.function)
-        for function in self.functions:
-            finish(function)
+        self.functions = [part for function in self.functions for part in finish(function)]
+        for made in self.functions:
+            if made.name not in self.btf:
+                self.btf[made.name] = self.unit.callback_type(made.name)
         linked = link(self.functions, self.btf)
         spec = ProgramSpec(
             name, ProgType.TRACING, tuple(linked.insns), attach_type, self.target,

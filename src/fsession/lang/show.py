@@ -13,6 +13,7 @@ from fsession.lang.ir import (
     Const,
     End,
     Extend,
+    FuncAddress,
     Function,
     Helper,
     Jump,
@@ -21,6 +22,7 @@ from fsession.lang.ir import (
     MapAddress,
     MapValue,
     Op,
+    Opaque,
     Probe,
     Return,
     Slot,
@@ -90,6 +92,10 @@ def _right(op: Op) -> str:
             return f"map {name}"
         case MapValue(name=name, offset=offset):
             return f"&{name}[{offset}]"
+        case FuncAddress(name=name):
+            return f"func {name}"
+        case Opaque():
+            return "opaque 0"
     return _call(op)
 
 

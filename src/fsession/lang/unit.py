@@ -175,5 +175,12 @@ class Unit:
         proto = self.types.add(FuncProto(result, tuple(Param(p, argument) for p in params)))
         return self.types.add(Func(name, proto, 1 if is_main else 0))
 
+    def callback_type(self, name: str) -> TypeId:
+        """A ``Func`` for what `outline` makes: ``long name(u64 index, void *shared)``."""
+        result = self._int(Integer(8, True, "long"))
+        index = Param("index", self._int(Integer(8, False, "u64")))
+        shared = Param("shared", self.types.add(Ptr(VOID)))
+        return self.types.add(Func(name, self.types.add(FuncProto(result, (index, shared))), 0))
+
 
 _MMAPABLE = 1 << 10
