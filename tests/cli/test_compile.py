@@ -39,6 +39,14 @@ def test_ir(program, capfd):
     assert capfd.readouterr().out.startswith("func icmp(v0)\nb0:\n")
 
 
+def test_c_like(program, capfd):
+    assert run(["compile", str(program), "--c-like"]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("u64 icmp(u64 v0)\n{\n")
+    assert "    // 6: if skb.len > 64:\n" in out
+    assert "bpf_ringbuf_submit(" in out
+
+
 def test_object(program, tmp_path, capfd):
     path = tmp_path / "prog.bpf.o"
     assert run(["compile", str(program), "-o", str(path)]) == 0

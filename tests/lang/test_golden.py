@@ -14,6 +14,7 @@ from fsession.btf.types import Enum, Enumerator, Int
 from fsession.errors import CompileError, InternalError
 from fsession.isa.disasm import disassemble
 from fsession.lang.check import check
+from fsession.lang.clike import show_c
 from fsession.lang.ctypes import Catalog
 from fsession.lang.emit import emit
 from fsession.lang.ir import Block, Branch, Const, Function, Jump, Return, Slot
@@ -61,6 +62,7 @@ def test_golden(sample, catalog, pytestconfig):
     parts = [show(function)]
     for made in finish(function):
         parts.append(show(made))
+        parts.append(show_c(made))
         parts.append("\n".join(map(str, disassemble(emit(made).insns))))
     text = "\n\n".join(parts) + "\n"
     golden = GOLDENS / f"{sample.__name__}.txt"

@@ -20,6 +20,7 @@ __all__ = ["compile"]
 @click.command()
 @click.argument("file")
 @click.option("--ir", "stage", flag_value="ir", help="The IR after all passes.")
+@click.option("--c-like", "stage", flag_value="c", help="What it computes, as text like C.")
 @click.option("--asm", "stage", flag_value="asm", default=True, help="The instructions.")
 @click.option("-o", "--output", "path", metavar="OBJECT", help="Write an object file (.bpf.o).")
 def compile(file: str, stage: str, path: str | None) -> int:
@@ -37,7 +38,7 @@ def compile(file: str, stage: str, path: str | None) -> int:
 
             Path(path).write_bytes(write_object(compiled.spec, host.types()))
             return OK
-    for line in _ir(compiled) if stage == "ir" else _asm(compiled):
+    for line in _STAGES[stage](compiled):
         click.echo(line)
     return OK
 
@@ -47,6 +48,13 @@ def _ir(compiled: Compiled) -> Iterator[str]:
 
     for functions in compiled.functions.values():
         yield from (show(function) for function in functions)
+
+
+def _c_like(compiled: Compiled) -> Iterator[str]:
+    from fsession.lang import show_c
+
+    for functions in compiled.functions.values():
+        yield from (f"{show_c(function)}\n" for function in functions)
 
 
 def _asm(compiled: Compiled) -> Iterator[str]:
@@ -64,3 +72,6 @@ def _asm(compiled: Compiled) -> Iterator[str]:
                 last = line.text
                 yield f"; {line.text} @ {line.file}:{line.line}"
             yield str(text)
+
+
+_STAGES = {"ir": _ir, "c": _c_like, "asm": _asm}

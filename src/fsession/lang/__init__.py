@@ -1,5 +1,6 @@
 """Programs in Python and expressions in C, compiled to BPF: see docs/lang.md."""
 
+from fsession.lang.clike import show_c
 from fsession.lang.events import EventDecoder
 from fsession.lang.objects import (
     Array,
@@ -36,4 +37,5 @@ __all__ = [
     "function",
     "program",
     "show",
+    "show_c",
 ]

@@ -37,12 +37,13 @@ class Linked:
 def finish(function: Function) -> list[Function]:
     """All passes over one function: it, and those that were made of its loops."""
     optimise(function)
-    callbacks = outline(function)
-    optimise(function)
-    lower(function)
-    optimise(function)
-    check(function)
-    return [function, *(part for callback in callbacks for part in finish(callback))]
+    made = [function, *outline(function)]
+    for part in made:
+        optimise(part)
+        lower(part)
+        optimise(part)
+        check(part)
+    return made
 
 
 def link(functions: Sequence[Function], types: Mapping[str, TypeId]) -> Linked:

@@ -67,12 +67,11 @@ _LOOP = Helper(int(FuncId.loop), FuncId.loop.name)
 
 
 def outline(function: Function) -> list[Function]:
-    """Replace the outermost loops of `function.far`; the callbacks, with the loops that are in
-    them in their own `far`."""
+    """Replace the loops of `function.far`, inner ones first: where one does not end, those around
+    it leave, too. Gives the callbacks."""
     made: list[Function] = []
-    for head in reverse_postorder(function):
+    for head in reversed(reverse_postorder(function)):
         if head in function.far and head in function.blocks:
-            function.far.discard(head)
             region = _region(function, head)
             if region:
                 name = f"{function.name}_loop{len(made) + 1}"
@@ -125,7 +124,7 @@ class _Outline:
         fields = (*self.params, *self.taken, *self.behind)
         self.offsets = {value: WORD * at for at, value in enumerate(fields, 1)}
         self.callback = Function(
-            name, values=function.values, labels=function.labels, far=set(function.far),
+            name, values=function.values, labels=function.labels,
             at=self.blocks[head].end.at,  # type: ignore[union-attr]
         )  # fmt: skip
 
