@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from fsession.frozen import frozen
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
     from fsession.isa.insn import Insn, InsnOff
     from fsession.spec import FuncInfo, LineInfo, MapSpec
     from fsession.uapi import AttachType, LinkType, MapType, ProgType
@@ -35,6 +36,7 @@ __all__ = [
     "Program",
     "ProgramInfo",
     "RingReader",
+    "Symbol",
     "TestResult",
 ]
 
@@ -59,7 +61,16 @@ class Feature(Enum):
     MODULE_BTF = "BTF of kernel modules"
     PROGRAM_TARGETS = "BPF programs as targets of tracing"
     PER_CPU_FLAGS = "one CPU's value of a per-CPU map (BPF_F_CPU, BPF_F_ALL_CPUS)"
+    STACK_ARGS = "arguments beyond those in registers"
     COMMON_ATTR = "a log for every command (struct bpf_common_attr)"
+
+
+class Symbol(NamedTuple):
+    """A name in the kernel ("" is vmlinux) or a module; `is_code`: there is a function at it."""
+
+    name: str
+    module: str
+    is_code: bool = True
 
 
 class Closeable(Protocol):
@@ -229,6 +240,19 @@ class Host(Closeable, Protocol):
     def btf_fd(self, module: str) -> Fd:
         """An open BTF object of a module, for the fd array of a program that calls its kfuncs."""
 
+    @property
+    def argument_words(self) -> int:
+        """How many words of arguments its trampolines take: at most 12."""
+
+    def function_symbols(self, glob: str = "*") -> Iterable[Symbol]:
+        """Symbols like those of functions whose names match, each time one is there."""
+
+    def program_ids(self) -> Iterable[int]:
+        """Ids of the loaded BPF programs, the oldest first."""
+
+    def program_functions(self, program: Program) -> Sequence[TypeId]:
+        """The functions of a loaded program, main first, as ids in its own BTF."""
+
     def symbol(self, name: str, module: str = "") -> int | None:
         """Address of a kernel symbol (kallsyms); None if there is no such symbol."""
 
@@ -254,7 +278,7 @@ class Host(Closeable, Protocol):
         """The map pinned at `path`; None if there is none."""
 
     def open_program(self, place: str) -> Program:
-        """A loaded program by id, by name, or by where it is pinned."""
+        """A loaded program by id, by name, by tag, or by where it is pinned."""
 
     def load(self, request: LoadRequest) -> Program:
         """Load a program. Raises `VerifierError` with the log when it is refused."""

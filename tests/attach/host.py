@@ -11,7 +11,7 @@ from typing import Any
 from fsession.btf.encode import Builder
 from fsession.btf.types import VOID, Func, FuncProto, Int, Param, Ptr, Struct
 from fsession.errors import KernelError, NotFoundError, VerifierError
-from fsession.host import Feature, ProgramInfo
+from fsession.host import Feature, ProgramInfo, Symbol
 from fsession.isa.insn import alu, exit_
 from fsession.isa.opcode import R0, Alu
 from fsession.spec import ProgramSpec
@@ -19,6 +19,7 @@ from fsession.uapi import AttachType, MapType, ProgType
 
 ALL = frozenset(Feature)
 NO_MULTI = ALL - {Feature.FSESSION_MULTI}
+TRACING_PROGRAM = 13
 ONLY_FENTRY = NO_MULTI - {Feature.FSESSION}
 
 
@@ -113,7 +114,8 @@ def kernel_types(names: list[str], base: Any = None) -> Any:
     plain = build.add(FuncProto(number, (Param("p", pointer),)))
     struct = build.add(FuncProto(pair, ()))
     wide = build.add(FuncProto(number, (Param("p", pointer),) * 13))
-    kinds = {"bad": struct, "wide": wide}
+    eight = build.add(FuncProto(number, (Param("p", pointer),) * 8))
+    kinds = {"bad": struct, "wide": wide, "eight": eight}
     for name in names:
         build.add(Func(name, kinds.get(name.split("_")[0], plain)))
     return build.types("kernel")
@@ -132,6 +134,9 @@ class FakeHost:
     twice: tuple[str, ...] = ()
     module_names: list[str] = field(default_factory=list)
     cpu_count: int = 2
+    argument_words: int = 12
+    symbols: tuple[str, ...] = ()
+    missing: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.numbers = count(3)
@@ -154,6 +159,13 @@ class FakeHost:
         found += [(name, "mod") for name in self.module_names]
         return [pair for pair in found if fnmatchcase(pair[0], glob)]
 
+    def function_symbols(self, glob: str = "*") -> list[Symbol]:
+        """`symbols` are there besides the functions, `missing` are not."""
+        names = (*self.names, *self.twice, *self.symbols)
+        found = [Symbol(name, "") for name in names if name not in self.missing]
+        found += [Symbol(name, "mod") for name in self.module_names]
+        return [symbol for symbol in found if fnmatchcase(symbol.name, glob)]
+
     def supports(self, feature: Feature) -> bool:
         return feature in self.features
 
@@ -163,7 +175,15 @@ class FakeHost:
     def open_program(self, place: str) -> Open:
         program = FakeProgram(self, spec())
         program.id, program.type = int(place), ProgType.XDP
+        if program.id == TRACING_PROGRAM:
+            program.type = ProgType.TRACING
         return program
+
+    def program_ids(self) -> list[int]:
+        return [12, TRACING_PROGRAM]
+
+    def program_functions(self, program: Any) -> list[int]:
+        return [id for _, id in self.program_types(program).functions()]
 
     def program_types(self, program: Any) -> Any:
         return kernel_types(["p", "part"])

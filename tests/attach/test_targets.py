@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.attach.host import FakeHost
+from tests.attach.host import FakeHost, kernel_types
 
 from fsession.attach import Reason, find_targets, is_pattern
+from fsession.attach.pattern import parse
 from fsession.attach.refusals import refused_by_name
 from fsession.attach.safety import unsafe
-from fsession.attach.targets import _program_place
 from fsession.errors import AttachError
 
 NAMES = [
@@ -70,12 +70,12 @@ def test_left_out(host):
         "icmp_init": Reason.NOT_TRACEABLE,
         "icmp_twice": Reason.AMBIGUOUS,
         "bad_pair": Reason.PROTOTYPE,
-        "wide_one": Reason.PROTOTYPE,
+        "wide_one": Reason.WORDS,
         "do_exit": Reason.NORETURN,
         "migrate_disable": Reason.DENIED,
         "rcu_note": Reason.UNSAFE,
     }
-    assert found.counts()[Reason.PROTOTYPE] == 2
+    assert found.counts()[Reason.PROTOTYPE] == 1
     details = {item.name: item.detail for item in found.refused}
     assert "struct 'pair'" in details["bad_pair"]
     assert "13 words" in details["wide_one"]
@@ -101,6 +101,36 @@ def test_refused(host, name, words):
     assert name in str(error.value)
 
 
+def test_ambiguous_names_are_refused(host):
+    """Names in full, too: which of several functions the kernel takes is not known."""
+    with pytest.raises(AttachError, match="several functions have this name"):
+        find_targets(host, ["icmp_twice"])
+
+
+def test_fewer_words(host):
+    host.argument_words = 6
+    host.vmlinux = kernel_types(["eight_words", "icmp_rcv"])
+    host.names = ["eight_words", "icmp_rcv"]
+    (item,) = find_targets(host, ["*"]).refused
+    assert (item.name, item.reason) == ("eight_words", Reason.WORDS)
+    with pytest.raises(AttachError, match="8 words of arguments, more than 6"):
+        find_targets(host, ["eight_words"])
+
+
+def test_all_programs(host):
+    """A tracing program is left out; each of the others is open once for each of its targets."""
+    found = find_targets(host, ["prog:12/part", "prog:*", "prog:*/*"])
+    assert names(found) == ["prog:12/part", "prog:12", "prog:12/p"]
+    assert {item.reason for item in found.refused} == {Reason.TRACING}
+    assert set(host.open.values()) == {item.program for item in found.targets}
+
+
+def test_types(host):
+    assert names(find_targets(host, ["int icmp_*(void *p)"])) == ["icmp_rcv", "icmp_send"]
+    with pytest.raises(AttachError, match="no function of the kernel's BTF matches"):
+        find_targets(host, ["icmp_*(int)"])
+
+
 def test_entry_of_what_never_returns(host):
     assert names(find_targets(host, ["do_exit"], exit_side=False)) == ["do_exit"]
     assert names(find_targets(host, ["do_*"], exit_side=False)) == ["do_exit"]
@@ -108,7 +138,7 @@ def test_entry_of_what_never_returns(host):
 
 @pytest.mark.parametrize(
     ("name", "result"),
-    [("icmp_rcv", False), ("tcp_*", True), ("a?", True), ("[ab]", True), ("prog:*", False)],
+    [("icmp_rcv", False), ("tcp_*", True), ("a?", True), ("[ab]", True), ("prog:*", True)],
 )
 def test_is_pattern(name, result):
     assert is_pattern(name) is result
@@ -125,7 +155,8 @@ def test_is_pattern(name, result):
     ],
 )
 def test_program_place(name, place):
-    assert _program_place(name) == place
+    pattern = parse(name)
+    assert (pattern.place, pattern.function) == place
 
 
 def test_safety_list():

@@ -10,7 +10,7 @@ import pytest
 from fsession.attach import Reason
 from fsession.btf.types import Func
 from fsession.errors import AttachError, BadInputError, KernelError, VerifierError
-from fsession.host import Feature, ProgramInfo
+from fsession.host import Feature, ProgramInfo, Symbol
 from fsession.isa.opcode import Pseudo
 from fsession.trace import Counts, Layout, attach_cookie
 from fsession.trace.record import HEADER
@@ -79,6 +79,11 @@ class Host:
 
     def traceable(self, glob="*"):
         return [(name, "") for name, _ in self.kernel.types.functions()]
+
+    argument_words = 12
+
+    def function_symbols(self, glob="*"):
+        return [Symbol(name, "") for name, _ in self.kernel.types.functions(glob)]
 
     def why_not(self, feature):
         return "EINVAL" if feature in self.lacking else ""
@@ -209,7 +214,7 @@ def test_a_function_that_a_pattern_gave_may_be_refused(kernel):
     with trace("[itr]*", host=host) as calls:
         summary = calls.summary
     assert summary.functions == summary.links == summary.programs == 1
-    assert summary.skipped == {str(Reason.KERNEL): 2, str(Reason.PROTOTYPE): 1}
+    assert summary.skipped == {str(Reason.KERNEL): 2, str(Reason.WORDS): 1}
     assert host.open == []
 
 

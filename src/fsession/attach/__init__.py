@@ -5,6 +5,7 @@ from fsession.attach.plan import Plan, Strategy, choose
 from fsession.attach.prepare import prepare, prepare_many
 from fsession.attach.prepared import Prepared
 from fsession.attach.refusals import Reason
+from fsession.attach.survey import survey
 from fsession.attach.targets import (
     Found,
     Refused,
@@ -31,4 +32,5 @@ __all__ = [
     "prepare",
     "prepare_many",
     "program_target",
+    "survey",
 ]

@@ -17,16 +17,26 @@ __all__ = ["Reason", "refused_by_name"]
 
 
 class Reason(StrEnum):
-    """Why a function is not attached to, as a user reads it."""
+    """Why a function is not attached to, as a user reads it; `code` is for programs."""
 
     NO_BTF = "not in the kernel's BTF"
     NOT_TRACEABLE = "no place at its entry that ftrace can patch (notrace, inlined or init code)"
+    INLINED = "inlined or changed by the compiler"
     NORETURN = "it never returns"
     DENIED = "on the kernel's deny list"
+    WORDS = "more words of arguments than trampolines take"
+    VARIADIC = "a variable number of arguments"
     PROTOTYPE = "a prototype that trampolines do not take"
     AMBIGUOUS = "several functions have this name"
-    UNSAFE = "on our safety list: tracing runs through it"
+    UNSAFE = "on our safety list"
+    TRACING = "a tracing program, which sessions can't be on"
+    PROGRAM_BTF = "a BPF program that was loaded without BTF"
     KERNEL = "refused by the kernel when attached"
+
+    @property
+    def code(self) -> str:
+        """One word: ``not-traceable``."""
+        return self.name.lower().replace("_", "-")
 
 
 _NORETURN = frozenset(

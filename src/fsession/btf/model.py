@@ -17,7 +17,16 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
 
-__all__ = ["MAX_SLOTS", "SLOT_BYTES", "Arg", "FuncModel", "Models", "func_model"]
+__all__ = [
+    "MAX_SLOTS",
+    "SLOT_BYTES",
+    "Arg",
+    "FuncModel",
+    "Models",
+    "TooWide",
+    "Variadic",
+    "func_model",
+]
 
 SLOT_BYTES = 8
 MAX_SLOTS = 12  # include/linux/bpf.h: MAX_BPF_FUNC_ARGS
@@ -25,6 +34,18 @@ MAX_ARG_BYTES = 16
 MAX_RETURN_BYTES = 8
 
 _PROTO_HEAD_WORDS = 3
+
+
+class TooWide(str):
+    """Why nothing attaches to a function: it takes too many words of arguments."""
+
+    __slots__ = ()
+
+
+class Variadic(str):
+    """Why nothing attaches to a function: its last parameter is ``...``."""
+
+    __slots__ = ()
 
 
 @frozen
@@ -121,7 +142,7 @@ class Models:
             return args
         slots = args[-1].slot + _slots(args[-1].size) if args else 0
         if slots > MAX_SLOTS:
-            return f"takes {slots} words of arguments, more than {MAX_SLOTS}"
+            return TooWide(f"takes {slots} words of arguments, more than {MAX_SLOTS}")
         return FuncModel(args, slots, returned.size, returned.is_signed)
 
     def _args(self, names: memoryview[int], ids: memoryview[int]) -> tuple[Arg, ...] | str:
@@ -132,7 +153,8 @@ class Models:
             value = self._value(id)
             if id == VOID:
                 variadic = index == last and not names[index]
-                return "takes a variable number of arguments" if variadic else "has a void argument"
+                words = "takes a variable number of arguments"
+                return Variadic(words) if variadic else "has a void argument"
             if not 0 < value.size <= MAX_ARG_BYTES:
                 return f"argument {index} is a {self._spell(id)}"
             args.append(Arg(slot, value.size, value.is_signed, value.is_struct))

@@ -52,6 +52,7 @@ __all__ = ["Prober"]
 TARGET = "bpf_fentry_test1"  # net/bpf/test_run.c: exists to be traced
 # Which functions sleepable programs may trace differs: test functions, system calls.
 SLEEPABLE_TARGETS = (TARGET, "__x64_sys_getpid", "__arm64_sys_getpid")
+MANY_ARGUMENTS = "ip_make_skb"  # 10 words, and seldom called
 _RETURN_0 = (alu(Alu.MOV, R0, imm=0), exit_())
 
 
@@ -213,6 +214,11 @@ class Prober:
         with create_map(MapSpec("probe", MapType.PERCPU_ARRAY, 4, 8, 1), 1) as array:
             array.update(bytes(4), bytes(8), flags=UpdateFlag.F_ALL_CPUS)
 
+    def stack_args(self) -> None:
+        kind = AttachType.TRACE_FENTRY
+        with self._load(kind, target=MANY_ARGUMENTS) as program:
+            link_tracing(program, kind).close()
+
     def common_attr(self) -> None:
         log = Buffer(256)
         attributes = pack("bpf_common_attr", log_buf=log.address, log_size=log.size, log_level=1)
@@ -261,5 +267,6 @@ _PROBES: dict[Feature, Callable[[Prober], None]] = {
     Feature.MODULE_BTF: Prober.module_btf,
     Feature.PROGRAM_TARGETS: Prober.program_targets,
     Feature.PER_CPU_FLAGS: Prober.per_cpu_flags,
+    Feature.STACK_ARGS: Prober.stack_args,
     Feature.COMMON_ATTR: Prober.common_attr,
 }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fsession.errors import AttachError, NotFoundError
+from fsession.btf.model import MAX_SLOTS
+from fsession.btf.types import TypeId
+from fsession.errors import AttachError, KernelError, NotFoundError
+from fsession.host import Feature
 from fsession.kernel import symbols
 from fsession.kernel.btf import BtfStore
 from fsession.kernel.btf_load import load_btf
@@ -26,17 +31,20 @@ from fsession.kernel.ringbuf import KernelRingReader
 from fsession.uapi import MapType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from fsession.btf.catalog import Types
-    from fsession.host import Fd, Feature, LoadRequest, Map, Program
+    from fsession.host import Fd, LoadRequest, Map, Program, Symbol
     from fsession.kernel.trace_pipe import PrintkPipe
     from fsession.spec import MapSpec
     from fsession.uapi import AttachType
 
 __all__ = ["KernelHost"]
 
+_REGISTER_WORDS = {"x86_64": 6, "aarch64": 8}
+_FEWEST_WORDS = 6
+_TAG = re.compile(r"[0-9a-f]{16}")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -73,6 +81,22 @@ class KernelHost:
 
     def btf_fd(self, module: str) -> Fd:
         return self._btf.fd(module)
+
+    @property
+    def argument_words(self) -> int:
+        if self.supports(Feature.STACK_ARGS):
+            return MAX_SLOTS
+        return _REGISTER_WORDS.get(os.uname().machine, _FEWEST_WORDS)
+
+    def function_symbols(self, glob: str = "*") -> list[Symbol]:
+        return symbols.function_symbols(glob)
+
+    def program_ids(self) -> Iterator[int]:
+        return program_ids()
+
+    def program_functions(self, program: Program) -> list[TypeId]:
+        with program_by_id(program.id) as same:
+            return [TypeId(number) for number in same.function_ids]
 
     def symbol(self, name: str, module: str = "") -> int | None:
         return symbols.symbol_address(name, module)
@@ -114,9 +138,12 @@ class KernelHost:
     def open_program(self, place: str) -> KernelProgram:
         if place.startswith("/"):
             return pinned_program(place)
+        if _TAG.fullmatch(place):
+            return _only_program(place, "tag", lambda program: program.info.tag == place)
         if place.isdecimal():
             return program_by_id(int(place))
-        return _program_by_name(place)
+        name = object_name(place).decode()  # the kernel keeps the first 15 bytes
+        return _only_program(place, "name", lambda program: program.name == name)
 
     def load(self, request: LoadRequest) -> KernelProgram:
         module = request.attach_module
@@ -174,13 +201,17 @@ class KernelHost:
         self.close()
 
 
-def _program_by_name(name: str) -> KernelProgram:
-    """The only loaded program of this name; the kernel keeps the first 15 bytes of it."""
-    wanted = object_name(name).decode()
+def _only_program(place: str, what: str, is_it: Callable[[KernelProgram], bool]) -> KernelProgram:
+    """The only loaded program of a name or tag."""
     found: list[KernelProgram] = []
     for number in program_ids():
-        program = program_by_id(number)
-        if program.name == wanted:
+        try:
+            program = program_by_id(number)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:  # unloaded meanwhile
+                continue
+            raise
+        if is_it(program):
             found.append(program)
         else:
             program.close()
@@ -189,9 +220,9 @@ def _program_by_name(name: str) -> KernelProgram:
     for program in found:
         program.close()
     if not found:
-        raise NotFoundError("loaded BPF program", name).hint("bpftool prog lists them")
+        raise NotFoundError("loaded BPF program", place).hint("bpftool prog lists them")
     ids = ", ".join(str(program.id) for program in found)
-    raise AttachError(f"prog:{name}", f"{len(found)} programs have this name").hint(
+    raise AttachError(f"prog:{place}", f"{len(found)} programs have this {what}").hint(
         f"name one by its id: {ids}"
     )
 

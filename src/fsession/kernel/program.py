@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ _INFO_NAMES = (
     "btf_id",
     "nr_map_ids",
 )
+_FUNC_INFO = struct.Struct("<II")  # offset of the instruction, type id
 _POISON_CALL = rf"^(\d+): \(85\) call unknown#{POISON}"
 _FDINFO = r"^(\w+):\s+(\d+)$"
 
@@ -87,6 +89,23 @@ class KernelProgram(Handle):
             btf_id=btf_id,
             map_ids=self._map_ids(maps),
         )
+
+    @property
+    def function_ids(self) -> tuple[int, ...]:
+        """The program's functions, main first, as ids in its BTF (``struct bpf_func_info``)."""
+        info = get_info(self.fd, pack("bpf_prog_info"), f"info of program '{self.name}'")
+        (count,) = unpack("bpf_prog_info", info, "nr_func_info")
+        if not count:
+            return ()
+        out = Buffer(count * _FUNC_INFO.size)
+        request = pack(
+            "bpf_prog_info",
+            nr_func_info=count,
+            func_info_rec_size=_FUNC_INFO.size,
+            func_info=out.address,
+        )
+        get_info(self.fd, request, f"functions of program '{self.name}'")
+        return tuple(type_id for _, type_id in _FUNC_INFO.iter_unpack(bytes(out)))
 
     @property
     def fdinfo(self) -> dict[str, int]:
