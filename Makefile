@@ -2,7 +2,7 @@
 # and, where apt and root are at hand, Debian's packages.
 .DEFAULT_GOAL := check
 .PHONY: check format test test-unit test-kernel test-guest test-guests demo bench fuzz generate \
-        test-vm setup-test clean
+        test-vm long setup-test clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -52,6 +52,10 @@ test-guests: setup-test
 # Guests themselves: streams, statuses, files, what goes wrong. Boots some forty kernels.
 test-vm: setup-test
 	@$(BIN)/pytest -q -m guest
+
+# Ten minutes at the full rate of events, and 1,000 times attach and detach under load.
+long: setup-test
+	@$(PYTHON) scripts/long_runs.py $(KERNEL):$(ARCH)
 
 demo: $(VENV)/.ready
 	@scripts/packages.sh qemu

@@ -330,5 +330,6 @@ class RingReader(Closeable, Protocol):
 
     def __enter__(self) -> RingReader: ...
     def fileno(self) -> int: ...
-    def poll(self, timeout_s: float | None = None) -> int:
-        """Give each record that is there to the callback; how many. Waits at most `timeout_s`."""
+    def poll(self, timeout_s: float | None = None, most: int | None = None) -> int:
+        """Give each record that is there, or `most` of them, to the callback; how many. Waits at
+        most `timeout_s` for the first."""

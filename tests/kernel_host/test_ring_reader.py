@@ -111,7 +111,8 @@ def test_a_callback_that_raises_loses_only_its_own_record(host, ring, writer):
     with host.ring_buffer(ring, refuse_third) as reader:
         with pytest.raises(RuntimeError, match="third"):
             reader.poll(0)
-        assert reader.poll(0) == PER_RUN - 3
+        assert reader.poll(0, most=2) == 2
+        assert reader.poll(0) == PER_RUN - 5
     assert got == EXPECTED
 
 

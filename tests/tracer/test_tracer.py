@@ -50,8 +50,9 @@ class Thing:
     def update(self, key, value, **_):
         pass
 
-    def poll(self, timeout_s=None):
-        sent, self.host.sent = self.host.sent, []
+    def poll(self, timeout_s=None, most=None):
+        there = self.host.sent
+        sent, self.host.sent = there[:most], there[len(there[:most]) :]
         for record in sent:
             self.callback(memoryview(record))
         return len(sent)
@@ -134,6 +135,14 @@ def test_one_function(kernel):
     assert (summary.functions, summary.programs, summary.links) == (1, 1, 1)
     assert (summary.strategy, summary.host) == ("native", "Test 1.0 x86_64")
     assert host.open == []
+
+
+def test_portions(kernel):
+    host = Host(kernel)
+    with trace("icmp_rcv", host=host) as calls:
+        host.sent = [record(ret=number) for number in range(5)]
+        portions = [[call.ret for call in calls.read(0, most=2)] for _ in range(4)]
+    assert portions == [[0, 1], [2, 3], [4], []]
 
 
 def test_programs_get_their_maps(kernel):

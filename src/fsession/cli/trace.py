@@ -102,17 +102,26 @@ def _run(
 ) -> bool:
     """Show calls until the end; whether a signal was it."""
 
+    from fsession.tracer import AT_ONCE
+
     def read() -> bool:
-        calls = tracer.read(0)
-        if calls:
-            sink.write(calls)
+        _write(tracer, sink, AT_ONCE)
         return not tracer.is_done
 
     sink.begin()
     interrupted = follow(tracer, read, out, process, timeout_s)
     tracer.detach()
-    read()
+    while _write(tracer, sink, AT_ONCE):
+        continue
     return interrupted
+
+
+def _write(tracer: Tracer, sink: Sink, most: int) -> bool:
+    """Show a portion of the calls that are there; whether there were any."""
+    calls = tracer.read(0, most)
+    if calls:
+        sink.write(calls)
+    return bool(calls)
 
 
 def _text(process: Workload | None, quiet: bool, out: TextIO) -> Sink:

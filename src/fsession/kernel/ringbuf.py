@@ -25,6 +25,7 @@ import mmap
 import select
 import struct
 from _thread import allocate_lock  # threading takes 1.5 ms to import
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import KernelError
@@ -188,13 +189,14 @@ class KernelRingReader:
     def fileno(self) -> Fd:
         return self._map_fd
 
-    def poll(self, timeout_s: float | None = None) -> int:
-        """Give each complete record to the callback; how many. Waits for the first of them."""
-        count = self._consume()
+    def poll(self, timeout_s: float | None = None, most: int | None = None) -> int:
+        """Give each complete record, or `most` of them, to the callback; how many. Waits for the
+        first of them."""
+        count = self._consume(most)
         if count or timeout_s == 0:
             return count
         self.wait(timeout_s)
-        return self._consume()
+        return self._consume(most)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until records are there; False if the time ran out."""
@@ -215,11 +217,11 @@ class KernelRingReader:
             yield from (bytes(record) for record in self.core.records())
             self.wait()
 
-    def _consume(self) -> int:
+    def _consume(self, most: int | None) -> int:
         count, callback = 0, self._callback
         records = self.core.records()
         try:
-            for record in records:
+            for record in islice(records, most):
                 count += 1
                 callback(record)
         finally:
@@ -231,7 +233,7 @@ class KernelRingReader:
             return
         self._epoll.close()
         self._epoll = None
-        del self.core
+        del self.core, self._callback  # a callback of its owner would keep both alive
         # A record view that a caller still holds keeps the mapping until it is dropped.
         for part in (self._consumer, self._rest):
             try:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from fsession.host import Host
 
-__all__ = ["RING_BYTES", "Tracer", "trace"]
+__all__ = ["AT_ONCE", "RING_BYTES", "Tracer", "trace"]
 
 RING_BYTES = 4 << 20
+AT_ONCE = 4096  # calls: what a portion needs of memory does not matter, and it is shown in a moment
 COMM_MAX = 15  # TASK_COMM_LEN less the NUL
 
 
@@ -133,16 +134,20 @@ class Tracer:
         """True when `max_events` calls have been read: more will not come."""
         return self._max_events is not None and self._received >= self._max_events
 
-    def read(self, timeout_s: float | None = None) -> list[Call]:
-        """Calls that have been recorded, waiting at most `timeout_s` for the first; [] if none."""
-        self._ring.poll(timeout_s)
+    def read(self, timeout_s: float | None = None, most: int | None = None) -> list[Call]:
+        """Calls that have been recorded, waiting at most `timeout_s` for the first; [] if none.
+
+        A full ring buffer has some ten thousand calls: who wants them in small portions says how
+        many at `most`.
+        """
+        self._ring.poll(timeout_s, most)
         calls, self._calls = self._calls, []
         return calls
 
     def __iter__(self) -> Iterator[Call]:
         """Calls for ever, or until `max_events`."""
         while not self.is_done:
-            yield from self.read()
+            yield from self.read(most=AT_ONCE)
 
     def detach(self) -> None:
         """End the tracing; what has been recorded until now can still be read."""
