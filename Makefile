@@ -70,6 +70,7 @@ fuzz: setup-test
 	@$(PYTHON) fuzz/fuzz_obj.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_btf.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_engine.py --count $(COUNT)
+	@$(PYTHON) fuzz/fuzz_recording.py --count $(COUNT)
 
 # The constants and layouts of the kernel's ABI, from the BTF of Linux $(KERNEL).
 generate: setup-test

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         program,
     )
     from fsession.obj import compile_c
+    from fsession.recording import Recording
     from fsession.session import Object, ObjectProgram
     from fsession.session.python import PythonObject
     from fsession.trace import Call, Summary
@@ -100,6 +101,7 @@ __all__ = [
     "PerCpuArray",
     "PerCpuHash",
     "PythonObject",
+    "Recording",
     "StackTrace",
     "Strategy",
     "Struct",
@@ -136,6 +138,7 @@ _MODULES = {
         "program",
     ),
     "fsession.obj": ("compile_c",),
+    "fsession.recording": ("Recording",),
     "fsession.session": ("Object", "ObjectProgram"),
     "fsession.session.python": ("PythonObject",),
     "fsession.trace": ("Call", "Summary"),

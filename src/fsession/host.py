@@ -333,3 +333,10 @@ class RingReader(Closeable, Protocol):
     def poll(self, timeout_s: float | None = None, most: int | None = None) -> int:
         """Give each record that is there, or `most` of them, to the callback; how many. Waits at
         most `timeout_s` for the first."""
+
+    def read_batch(self) -> bytes:
+        """All that is there as it lies in the ring, each record behind its header of 8 bytes."""
+
+    @property
+    def batched(self) -> int:
+        """How many records `read_batch` has given out, without those that were discarded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol
 
 from fsession.cli.interrupts import Interrupts
 from fsession.cli.workload import GRACE_S
@@ -18,7 +18,7 @@ __all__ = ["Source", "follow", "workload_status"]
 
 
 class Source(Protocol):
-    """Something that can be waited for and read: `read` hands on what is there."""
+    """Something that can be waited for."""
 
     def fileno(self) -> int: ...
 
@@ -26,7 +26,7 @@ class Source(Protocol):
 def follow(
     source: Source,
     read: Callable[[], bool],
-    out: TextIO,
+    out: Source,
     workload: Workload | None = None,
     timeout_s: float | None = None,
 ) -> bool:

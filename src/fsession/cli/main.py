@@ -25,6 +25,8 @@ COMMANDS = {
     "compile": "a program in Python at each stage: IR, instructions",
     "features": "what this host can do, and which strategy sessions will use",
     "list": "functions that can be traced; for each that can't, the reason",
+    "record": "calls to a file, for replay",
+    "replay": "a recording in any format, on any machine",
     "run": "programs of your own: load, attach, print what they print",
     "show": "prototype of a function, layout of a type, values of an enum",
     "trace": "one line per call: arguments, result, duration",

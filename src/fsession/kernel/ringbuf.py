@@ -49,7 +49,7 @@ class RingCore:
     """Positions and records over the parts of a ring buffer.
 
     `consumer` and `producer` are buffers of at least 8 bytes; `data` is twice `size` bytes long,
-    its second half the same memory as the first.
+    its second half the same memory as the first. `batched` counts the records given out by `batch`.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class RingCore:
         self._producer = producer[:8].cast("Q")
         self._data = data
         self._mask = size - 1
+        self.batched = 0
         self._lock = allocate_lock()
         self._lock.acquire()
 
@@ -121,30 +122,35 @@ class RingCore:
         position, end = self._consumer[0], self._producer[0]
         start = position & self._mask
         self._order()
-        length = _complete_bytes(self._data[start : start + end - position])
+        length, count = _complete(self._data[start : start + end - position])
         self._order()
+        self.batched += count
         raw = bytes(self._data[start : start + length])
         self._release(position + length)
         return raw
 
 
-def _complete_bytes(ring: memoryview) -> int:
-    """Bytes up to the first record that is still being written: a walk from header to header."""
-    at, end, last, alike = 0, len(ring), 0, 0
+def _complete(ring: memoryview) -> tuple[int, int]:
+    """Bytes up to the first record that is still being written: a walk from header to header.
+
+    Then how many records those are, without the discarded ones.
+    """
+    at, end, last, alike, count = 0, len(ring), 0, 0, 0
     unpack = _HEADER.unpack_from
     while at < end:
         header = unpack(ring, at)[0]
         if header & _BUSY:
-            return at
+            return at, count
         step = HEADER_BYTES + (header & _LENGTH) + (-header & 7)
         alike = alike + 1 if header == last else 0
         last = header
-        if alike < _ALIKE:
-            at += step
-        else:
-            at += step * _run(ring, at, step)
+        run = 1
+        if alike >= _ALIKE:
+            run = _run(ring, at, step)
             alike = 0
-    return min(at, end)
+        at += step * run
+        count += 0 if header & _DISCARDED else run
+    return min(at, end), count
 
 
 def _run(ring: memoryview, at: int, step: int) -> int:
@@ -210,6 +216,11 @@ class KernelRingReader:
     def read_batch(self) -> bytes:
         """All complete records at once, for bulk decoding: see `RingCore.batch`."""
         return self.core.batch()
+
+    @property
+    def batched(self) -> int:
+        """How many records `read_batch` has given out."""
+        return self.core.batched
 
     def __iter__(self) -> Iterator[bytes]:
         """Copies of the records, for ever; waits for each."""

@@ -11,7 +11,7 @@ from fsession.trace.program import (
     multi_program,
 )
 from fsession.trace.record import Counts, Layout
-from fsession.trace.signature import Failure, Shape, Shapes, Signature, signature
+from fsession.trace.signature import Failure, Parameter, Shape, Shapes, Signature, signature
 
 __all__ = [
     "COUNTS_MAP",
@@ -23,6 +23,7 @@ __all__ = [
     "Filters",
     "Function",
     "Layout",
+    "Parameter",
     "Place",
     "Shape",
     "Shapes",

@@ -115,7 +115,9 @@ class Tracer:
         groups = self.selection.groups()
         programs = Programs(host, self.selection, self._filters, groups, self._ring_bytes)
         self._programs = stack.enter_context(programs)
-        self._decoder = Decoder(_Functions(self.selection, groups), _wall_offset_ns())
+        self._functions = _Functions(self.selection, groups)
+        self._wall_offset_ns = _wall_offset_ns()
+        self._decoder = Decoder(self._functions, self._wall_offset_ns)
         self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], self._keep))
         programs.attach()
         self._host_words = host.description
@@ -143,6 +145,32 @@ class Tracer:
         self._ring.poll(timeout_s, most)
         calls, self._calls = self._calls, []
         return calls
+
+    def read_raw(self) -> bytes:
+        """Records as they lie in the ring buffer, for a recording; does not wait.
+
+        Calls that were read this way count for the summary, not for `max_events` exactly: there may
+        be more.
+        """
+        before = self._ring.batched
+        span = self._ring.read_batch()
+        self._received += self._ring.batched - before
+        return span
+
+    @property
+    def functions(self) -> list[Function]:
+        """Those that are traced, in the order of their indices in records."""
+        return [self._functions[index] for index in range(len(self.selection.targets))]
+
+    @property
+    def wall_offset_ns(self) -> int:
+        """From the records' clock to the time since the epoch."""
+        return self._wall_offset_ns
+
+    @property
+    def host(self) -> str:
+        """Kernel, release, machine."""
+        return self._host_words
 
     def __iter__(self) -> Iterator[Call]:
         """Calls for ever, or until `max_events`."""

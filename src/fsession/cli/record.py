@@ -1,0 +1,75 @@
+"""``fsession record``: calls to a file, to be looked at later and elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fsession.cli.follow import follow, workload_status
+from fsession.cli.options import WorkloadCommand, workload
+from fsession.cli.report import warn
+from fsession.cli.trace import trace as trace_command
+from fsession.cli.workload import Workload
+from fsession.errors import BadInputError
+
+if TYPE_CHECKING:
+    from fsession.recording import RecordingWriter
+    from fsession.tracer import Tracer
+
+__all__ = ["record"]
+
+_OUTPUT = click.Option(
+    ["-o", "--output", "path"], required=True, metavar="FILE", help="The recording, made new."
+)
+_OF_TRACE = [item for item in trace_command.params if item.name not in ("kind", "path", "dry_run")]
+
+
+@click.command(cls=WorkloadCommand, params=[*_OF_TRACE, _OUTPUT])
+def record(
+    targets: tuple[str, ...],
+    timeout_s: float | None,
+    path: str,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Record each call of FUNC in FILE: arguments, result, duration.
+
+    FUNC is as in fsession trace. fsession replay shows the recording, on any machine. With -- CMD,
+    the calls from the start of CMD to its end; else until Ctrl-C. The exit status is CMD's.
+    """
+    with ExitStack() as stack:
+        words = workload()
+        process = stack.enter_context(Workload(words)) if words else None
+        from fsession.recording import RecordingWriter
+        from fsession.recording.header import Header
+        from fsession.sinks import summary_line
+        from fsession.tracer import trace
+
+        tracer = trace(*targets, **options)
+        if path == "-":
+            raise BadInputError("a recording is a file: give its name")
+        out = stack.enter_context(Path(path).open("wb", buffering=0))
+        stack.enter_context(tracer)
+        if verbose:
+            warn(f"strategy {tracer.selection.plan.strategy}: {tracer.selection.plan.reason}")
+        header = Header("trace", tracer.host, tracer.wall_offset_ns, tuple(tracer.functions))
+        writer = RecordingWriter(out, header, lambda: tracer.summary)
+        interrupted = follow(tracer, lambda: _write(tracer, writer), out, process, timeout_s)
+        tracer.detach()
+        _write(tracer, writer)
+        status = workload_status(process, interrupted=interrupted)
+        summary = tracer.summary
+        writer.end(summary)
+        if not quiet or summary.lost or summary.missed:
+            warn(summary_line(summary))
+        return status
+
+
+def _write(tracer: Tracer, writer: RecordingWriter) -> bool:
+    """Take what is there; whether more is wanted."""
+    writer.write(tracer.read_raw())
+    return not tracer.is_done

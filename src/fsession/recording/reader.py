@@ -1,0 +1,149 @@
+"""A recording as calls, on any machine."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from fsession.btf.catalog import Types
+from fsession.errors import BadInputError
+from fsession.recording.chunks import HEAD, RECS, SUMS, TYPE, Chunk, chunks
+from fsession.recording.header import decode_header, decode_summary
+from fsession.trace import Call, Decoder, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from fsession.trace import Function
+
+__all__ = ["Recording"]
+
+_RING = struct.Struct("<II")  # before a record in a span: length and flags, the kernel's word
+_LENGTH, _DISCARDED, _BUSY = (1 << 30) - 1, 1 << 30, 1 << 31
+_U64 = 1 << 64
+
+
+class Recording:
+    """Of `file`, which is read once, from its start to its end, in little memory.
+
+    ::
+
+        with Recording.open("trace.fsr") as recording:
+            for call in recording:
+                print(call.function, call.args, call.ret)
+
+    `summary` is complete when all calls have been read; `is_cut` then says whether the end of the
+    file was missing: the tracer was killed, the disk was full, or it is still being written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._chunks = chunks(file)
+        types: list[Types] = []
+        for chunk in self._chunks:
+            if not chunk.whole:
+                break
+            if chunk.kind == TYPE:
+                types.append(Types.from_bytes(chunk.payload, name="the recording"))
+            if chunk.kind == HEAD:
+                self.header = decode_header(chunk.payload, types)
+                break
+        if not hasattr(self, "header"):
+            raise BadInputError("the recording was cut before its first record")
+        if self.header.kind != "trace":
+            raise BadInputError(
+                f"a recording of '{self.header.kind}' can't be read by this version"
+            )
+        self._decoder = Decoder(self.header.functions, self.header.wall_offset_ns)
+        self._read = 0
+        self._told: Summary | None = None
+        self.is_cut = False
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Recording:
+        """Of the file at `path`; to be closed, or used in a ``with``."""
+        with ExitStack() as stack:
+            recording = cls(stack.enter_context(Path(path).open("rb")))
+            stack.pop_all()
+        return recording
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Those that were traced, in the order of their indices in records."""
+        return self.header.functions
+
+    @property
+    def summary(self) -> Summary:
+        """As the tracer told it; of a recording that was cut, what it had told before.
+
+        `calls` is at least what has been read.
+        """
+        told = self._told or Summary(0, 0, 0, len(self.functions), "", 0, 0, self.header.host)
+        return replace(told, calls=max(told.calls, self._read + told.lost))
+
+    def __iter__(self) -> Iterator[Call]:
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Call]]:
+        """The calls in the order of their ends, in lists of a handy size."""
+        for span in self.spans():
+            calls = [self._call(record) for record in records(span)]
+            self._read += len(calls)
+            yield calls
+
+    def spans(self) -> Iterator[memoryview]:
+        """The records as they lay in the ring buffer, whole ones, many at once."""
+        ended = False
+        for chunk in self._chunks:
+            ended = False
+            if chunk.kind == RECS:
+                yield memoryview(chunk.payload)[: whole_bytes(chunk)]
+            elif chunk.kind == SUMS and chunk.whole:
+                self._told, ended = decode_summary(chunk.payload)
+        self.is_cut = not ended
+
+    def _call(self, record: memoryview) -> Call:
+        call = self._decoder.decode(record)
+        if call.duration_ns < 0 or not 0 <= call.wall_ns < _U64:
+            raise BadInputError("a record has impossible times")
+        return call
+
+
+def records(span: memoryview) -> Iterator[memoryview]:
+    """The records of a span, without those that were discarded."""
+    at, end = 0, len(span)
+    while at < end:
+        head, _ = _RING.unpack_from(span, at)
+        start, length = at + _RING.size, head & _LENGTH
+        if not head & _DISCARDED:
+            yield span[start : start + length]
+        at = start + length + (-length & 7)
+
+
+def whole_bytes(chunk: Chunk) -> int:
+    """Up to the first record that is not all there. In a chunk that was not cut there is none."""
+    data, at, end = chunk.payload, 0, len(chunk.payload)
+    while at + _RING.size <= end:
+        head, _ = _RING.unpack_from(data, at)
+        length = head & _LENGTH
+        following = at + _RING.size + length + (-length & 7)
+        if following > end or head & _BUSY:
+            break
+        at = following
+    if chunk.whole and at != end:
+        raise BadInputError("records in the recording make no sense", chunk.at + at)
+    return at

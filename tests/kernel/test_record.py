@@ -1,0 +1,80 @@
+"""Recordings of real calls: what is replayed is what happened."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fsession
+from fsession.recording import Recording, RecordingWriter
+from fsession.recording.header import Header
+
+OPEN = "do_sys_openat2"
+NICE = "set_user_nice"
+
+
+def command(*words, **options):
+    line = [sys.executable, "-m", "fsession", *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize("ring_bytes", [1 << 20, 4096], ids=["all", "some lost"])
+def test_recorded_and_lost_are_all(host, strategy, ring_bytes):
+    options = {"host": host, "strategy": strategy, "pid": os.getpid(), "ring_bytes": ring_bytes}
+    with fsession.trace(NICE, OPEN, **options) as tracer, io.BytesIO() as file:
+        header = Header("trace", tracer.host, tracer.wall_offset_ns, tuple(tracer.functions))
+        writer = RecordingWriter(file, header, lambda: tracer.summary)
+        for value in range(100):
+            os.setpriority(os.PRIO_PROCESS, 0, value % 20)
+        with pytest.raises(FileNotFoundError):
+            os.open("/no/such/file", os.O_RDONLY)
+        tracer.detach()
+        writer.write(tracer.read_raw())
+        writer.end(tracer.summary)
+        file.seek(0)
+        recording = Recording(file)
+        calls = list(recording)
+    summary = recording.summary
+    assert len(calls) + summary.lost == summary.calls == 101
+    assert (summary.lost > 0) == (ring_bytes == 4096)
+    nices = [call.args["nice"] for call in calls if call.function == NICE]
+    assert nices == [value % 20 for value in range(len(nices))]
+    if not summary.lost:
+        assert calls[-1].args["filename"] == "/no/such/file"
+        assert str(calls[-1].ret) == "-ENOENT (-2)"
+        assert abs(calls[-1].wall_ns - time.time_ns()) < 60 * 10**9
+
+
+def test_record_and_replay(tmp_path):
+    path = str(tmp_path / "trace.fsr")
+    done = command("record", "-o", path, OPEN, "--", "cat", "/no/such/file")
+    assert done.returncode == 1  # of cat
+    assert "0 lost · 0 missed" in done.stderr
+    lines = command("replay", path, "--format", "json").stdout.splitlines()
+    *calls, summary = map(json.loads, lines)
+    assert summary["calls"] == len(calls) > 0
+    (missing,) = [call for call in calls if call["args"]["filename"] == "/no/such/file"]
+    assert missing["error"] == "ENOENT"
+
+
+def test_a_killed_tracer_leaves_what_it_saw(tmp_path):
+    path = tmp_path / "trace.fsr"
+    workload = ["sh", "-c", "cat /no/such/file; exec sleep 100"]
+    line = [sys.executable, "-m", "fsession", "record", "-o", str(path), OPEN, "--", *workload]
+    with subprocess.Popen(line, stderr=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 60
+        while not (path.exists() and b"/no/such/file" in path.read_bytes()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        running.send_signal(signal.SIGKILL)
+    done = command("replay", str(path))
+    assert '"/no/such/file"' in done.stdout
+    assert "has no end" in done.stderr
+    assert done.returncode == 1

@@ -1,0 +1,197 @@
+"""Recordings: what is read is what was written, up to where the file ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+
+import pytest
+
+from fsession.btf.encode import Builder
+from fsession.btf.types import Array, Fwd, Int, Member, Struct
+from fsession.errors import BadInputError
+from fsession.recording import Recording, RecordingWriter
+from fsession.recording.chunks import chunk_head, chunks
+from fsession.recording.header import Header
+from fsession.recording.subset import check_value
+from fsession.trace import Decoder
+
+from .spans import NAMES, OFFSET_NS, RECORDS, SUMMARY, functions, recording, span
+
+
+def opened(raw):
+    return Recording(io.BytesIO(raw))
+
+
+def shown(calls):
+    return [
+        (call.label, call.args, str(call.ret), call.wall_ns, call.duration_ns, call.comm, call.cpu)
+        for call in calls
+    ]
+
+
+@pytest.fixture
+def calls(kernel):
+    decoder = Decoder(functions(kernel), OFFSET_NS)
+    return shown(decoder.decode(raw) for raw in RECORDS)
+
+
+def test_calls_come_back(kernel, calls):
+    read = opened(recording(kernel, span(*RECORDS[:3]), span(*RECORDS[3:])))
+    assert shown(read) == calls
+    assert [function.signature.function for function in read.functions] == list(NAMES)
+    assert read.summary == SUMMARY
+    assert not read.is_cut
+
+
+def test_signatures_come_back(kernel):
+    for before, after in zip(functions(kernel), opened(recording(kernel)).functions, strict=True):
+        assert after.layout == before.layout
+        assert [p.name for p in after.signature.params] == [p.name for p in before.signature.params]
+        assert after.signature.shape == before.signature.shape
+
+
+def test_types_are_few(kernel):
+    """What pointers point to is not taken along: of a kernel that would be nearly everything."""
+    (types,) = {id(f.signature.types): f.signature.types
+                for f in opened(recording(kernel)).functions}.values()  # fmt: skip
+    assert Fwd("sk_buff") in list(types)
+    assert not [kind for kind in types if isinstance(kind, Struct) and kind.name == "sk_buff"]
+
+
+def test_discarded_records_are_no_calls(kernel):
+    spans = span(RECORDS[0]) + span(RECORDS[1], flags=1 << 30) + span(RECORDS[2])
+    assert [call.function for call in opened(recording(kernel, spans))] == ["icmp_rcv", "tick"]
+
+
+def test_a_recording_of_nothing(kernel):
+    read = opened(recording(kernel))
+    assert list(read) == []
+    assert read.summary == SUMMARY
+
+
+def test_cut_anywhere_is_read_up_to_the_cut(kernel, calls):
+    raw = recording(kernel, span(*RECORDS[:3]), span(*RECORDS[3:]))
+    first = raw.index(b"RECS")
+    counts = set()
+    for end in range(first, len(raw)):
+        read = opened(raw[:end])
+        seen = shown(read)
+        assert seen == calls[: len(seen)]
+        assert read.is_cut
+        counts.add(len(seen))
+    assert counts == set(range(len(calls) + 1))
+
+
+def test_a_killed_tracer(kernel, calls):
+    read = opened(recording(kernel, span(*RECORDS), summary=None))
+    assert shown(read) == calls
+    assert read.is_cut
+    assert read.summary.calls == len(calls)
+
+
+def test_a_killed_tracer_had_told_what_it_lost(kernel, monkeypatch):
+    clock = iter(range(0, 100, 5))
+    monkeypatch.setattr("fsession.recording.writer.time.monotonic", lambda: next(clock))
+    read = opened(recording(kernel, span(*RECORDS), span(*RECORDS), summary=None))
+    assert len(list(read)) == 2 * len(RECORDS)
+    assert (read.summary.lost, read.summary.calls) == (1, 2 * len(RECORDS) + 1)
+    assert read.is_cut
+
+
+def test_memory_does_not_grow_with_the_recording(kernel):
+    """Calls are given out span by span: the second is not read before the first is used."""
+    raw = recording(kernel, span(*RECORDS), span(*RECORDS))
+    file = io.BytesIO(raw)
+    next(Recording(file).batches())
+    assert file.tell() == raw.rindex(b"RECS")
+
+
+WRONG = [
+    ("nothing", b"", "no recording"),
+    ("something else", b"\x7fELF" + bytes(100), "no recording"),
+    ("a later version", b"fsession" + struct.pack("<I", 9), "version 9"),
+    ("no header", b"fsession" + struct.pack("<I", 1), "cut before its first record"),
+]
+
+
+@pytest.mark.parametrize(("raw", "message"), [row[1:] for row in WRONG], ids=[r[0] for r in WRONG])
+def test_not_a_recording(raw, message):
+    with pytest.raises(BadInputError, match=message):
+        opened(raw)
+
+
+def test_a_changed_byte_is_seen(kernel):
+    raw = bytearray(recording(kernel, span(*RECORDS)))
+    raw[raw.index(b"RECS") + 40] ^= 1
+    with pytest.raises(BadInputError, match="checksum"):
+        list(opened(bytes(raw)))
+
+
+def changed(raw, kind, change):
+    """The recording with another payload in its first chunk of a kind, and the right checksum."""
+    out = raw[:12]
+    for chunk in chunks(io.BytesIO(raw)):
+        payload = change(chunk.payload) if chunk.kind == kind else chunk.payload
+        out += chunk_head(chunk.kind, payload) + payload
+    return out
+
+
+def edit(**members):
+    def change(payload):
+        plain = json.loads(payload)
+        plain["functions"][0].update(members)
+        return json.dumps(plain).encode()
+
+    return change
+
+
+PARAM = {"name": "skb", "type": 1, "slot": 0, "slots": 1, "direct": True, "string": False,
+         "length_slot": -1}  # fmt: skip
+HOSTILE = [
+    ("types", edit(types=9), "'types' is 9"),
+    ("no name", edit(name=None), "'name' is no str"),
+    ("escapes", edit(name="\x1b[2J"), "can't be printed"),
+    ("result", edit(result=10**6), "'result' is 1000000"),
+    ("slot", edit(params=[PARAM | {"slot": 1}]), "make no sense"),
+    ("slots", edit(params=[PARAM | {"slots": 2}] * 7), "make no sense"),
+    ("length", edit(params=[PARAM | {"length_slot": 3}]), "make no sense"),
+    ("layout", edit(slots=99), "'slots' is 99"),
+    ("a list", lambda _: b"[]", "is no object"),
+    ("no JSON", lambda _: b"{", "can't be read"),
+    ("deep JSON", lambda _: b"[" * 100_000, "can't be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE]
+)
+def test_a_hostile_header(kernel, change, message):
+    with pytest.raises(BadInputError, match=message):
+        opened(changed(recording(kernel), b"HEAD", change))
+
+
+def test_chunks_of_later_versions_are_skipped(kernel, calls):
+    raw = recording(kernel, span(*RECORDS))
+    at = raw.index(b"RECS")
+    assert shown(opened(raw[:at] + chunk_head(b"MORE", b"x") + b"x" + raw[at:])) == calls
+
+
+def test_records_of_another_kind(kernel):
+    out = io.BytesIO()
+    RecordingWriter(out, Header("no such", "H", 0, ()), lambda: SUMMARY)
+    with pytest.raises(BadInputError, match="recording of 'no such'"):
+        opened(out.getvalue())
+
+
+def test_a_value_must_end():
+    builder = Builder()
+    ours = builder.next_id
+    builder.add(Struct("s", 8, (Member("s", ours, 0),)))
+    number = builder.add(Int("int", 4, 32))
+    many = builder.add(Array(number, number, 1 << 30))
+    empty = builder.add(Array(builder.add(Struct("", 0, ())), number, 1 << 30))
+    for id, message in ((ours, "itself"), (many, "4294967296 bytes"), (empty, "elements")):
+        with pytest.raises(BadInputError, match=message):
+            check_value(builder.types(), id)
