@@ -25,6 +25,7 @@ for group in "$@"; do
         need llvm-objdump llvm
         need bpftool bpftool
         need pahole pahole
+        need chromium chromium
         need /usr/include/bpf/bpf_helpers.h libbpf-dev
         ;;
     *) echo "packages.sh: no group '$group'" >&2 && exit 2 ;;

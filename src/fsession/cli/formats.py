@@ -45,6 +45,7 @@ FORMATS = {
     TEXT: Format("text", "TextSink", summed=True),
     "json": Format("json", "JsonSink", summed=True),
     "perfetto": Format("perfetto", "PerfettoSink", binary=True, extra="perfetto"),
+    "html": Format("html", "HtmlSink", summed=True),
     "folded": Format("folded", "FoldedSink"),
     "csv": Format("csv", "CsvSink"),
 }

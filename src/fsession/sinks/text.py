@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fsession.trace.event import Call, Summary
 
-__all__ = ["TextSink", "count", "duration", "mark", "summary_line"]
+__all__ = ["TextSink", "clock", "count", "duration", "mark", "summary_line"]
 
 MARKS = (
     (1_000_000_000, "$"),
@@ -112,7 +112,7 @@ class TextSink:
 
 def _cells(call: Call) -> tuple[str, ...]:
     return (
-        _clock(call.wall_ns),
+        clock(call.wall_ns),
         f"{mark(call.duration_ns)} {duration(call.duration_ns):>7}",
         str(call.pid),
         call.comm,
@@ -121,7 +121,7 @@ def _cells(call: Call) -> tuple[str, ...]:
     )
 
 
-def _clock(wall_ns: int) -> str:
+def clock(wall_ns: int) -> str:
     seconds, rest = divmod(wall_ns, 1_000_000_000)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
 
