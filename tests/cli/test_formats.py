@@ -39,6 +39,17 @@ def test_a_missing_extra_is_named(kind, tmp_path, monkeypatch):
     assert f"fsession[{form.extra}]" in caught.value.__notes__[0]
 
 
+def test_a_missing_extra_of_otlp_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fsession.sinks.otlp", raising=False)
+    for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    out = outputs(Output(None, None, "http://127.0.0.1:1"), TextSink)
+    with pytest.raises(UnsupportedError, match=r"--otlp.*opentelemetry") as caught, out:
+        pass
+    assert "fsession[otlp]" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("kind", [kind for kind, form in FORMATS.items() if form.binary])
 def test_bytes_are_not_for_terminals(kind, monkeypatch):
     ours, theirs = os.openpty()

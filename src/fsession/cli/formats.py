@@ -18,10 +18,10 @@ from fsession.errors import BadInputError, UnsupportedError
 from fsession.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from fsession.sinks import Sink
-    from fsession.trace import Summary
+    from fsession.trace import Call, Summary
 
 __all__ = ["FORMATS", "Format", "Output", "output_options", "outputs", "tell_summary"]
 
@@ -53,24 +53,31 @@ FORMATS = {
 
 @frozen
 class Output:
-    """What the options said. `path` None: standard output."""
+    """What the options said. `path` None: standard output. `otlp` alone: nothing is written."""
 
     kind: str | None
     path: str | None
+    otlp: str | None = None
+
+    @property
+    def writes(self) -> bool:
+        return not self.otlp or bool(self.kind or self.path)
 
     @property
     def tells_summary(self) -> bool:
         """Whether the user sees the summary where the calls are."""
         shown = self.path is None or self.path == "-"
-        return shown and FORMATS[self.kind or TEXT].summed
+        return self.writes and shown and FORMATS[self.kind or TEXT].summed
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--format`` and ``-o``, as the one parameter `to`: an `Output`."""
+    """``--format``, ``-o`` and ``--otlp``, as the one parameter `to`: an `Output`."""
 
     @wraps(command)
-    def run(*args: Any, kind: str | None, path: str | None, **options: Any) -> Any:
-        return command(*args, to=Output(kind, path), **options)
+    def run(
+        *args: Any, kind: str | None, path: str | None, otlp: str | None, **options: Any
+    ) -> Any:
+        return command(*args, to=Output(kind, path, otlp), **options)
 
     to_file = click.option(
         "-o", "--output", "path", metavar="FILE", help="Write to FILE, not to the terminal."
@@ -78,14 +85,47 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     in_format = click.option(
         "--format", "kind", type=click.Choice(list(FORMATS)), help="What to write (default: text)."
     )
-    return in_format(to_file(run))
+    to_collector = click.option(
+        "--otlp",
+        metavar="ENDPOINT",
+        help="Send spans and histograms there: http://HOST:4318, grpc://HOST:4317.",
+    )
+    return in_format(to_file(to_collector(run)))
 
 
 @contextmanager
-def outputs(to: Output, text: Callable[[TextIO], Sink]) -> Iterator[tuple[Sink, TextIO]]:
-    """The sink, and the file it writes to; `text` makes the command's own."""
+def outputs(
+    to: Output, text: Callable[[TextIO], Sink], *, live: bool = True
+) -> Iterator[tuple[Sink, TextIO]]:
+    """The sink, and the file it writes to; `text` makes the command's own.
+
+    `live`: the calls happen here and now.
+    """
     with output(to.path) as out:
-        yield _sink(to, text, out), out
+        sinks = [_sink(to, text, out)] if to.writes else []
+        if to.otlp:
+            make = load("fsession.sinks.otlp", "OtlpSink", "--otlp", "otlp")
+            sinks.append(make(to.otlp, live=live))
+        yield sinks[0] if len(sinks) == 1 else Tee(sinks), out
+
+
+class Tee:
+    """Calls to several sinks."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+
+    def begin(self) -> None:
+        for sink in self._sinks:
+            sink.begin()
+
+    def write(self, calls: Sequence[Call]) -> None:
+        for sink in self._sinks:
+            sink.write(calls)
+
+    def end(self, summary: Summary) -> None:
+        for sink in self._sinks:
+            sink.end(summary)
 
 
 def _sink(to: Output, text: Callable[[TextIO], Sink], out: TextIO) -> Sink:

@@ -24,7 +24,9 @@ __all__ = ["record"]
 _OUTPUT = click.Option(
     ["-o", "--output", "path"], required=True, metavar="FILE", help="The recording, made new."
 )
-_OF_TRACE = [item for item in trace_command.params if item.name not in ("kind", "path", "dry_run")]
+_OF_TRACE = [
+    item for item in trace_command.params if item.name not in ("kind", "path", "otlp", "dry_run")
+]
 
 
 @click.command(cls=WorkloadCommand, params=[*_OF_TRACE, _OUTPUT])

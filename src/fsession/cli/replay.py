@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +53,7 @@ def replay(file: str, functions: tuple[str, ...], to: Output, quiet: bool, **fil
     is_shown = _filter(functions, **filters)
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(file))
-        sink, _ = stack.enter_context(outputs(to, lambda out: _text(out, quiet=quiet)))
+        sink, _ = stack.enter_context(outputs(to, partial(_text, quiet=quiet), live=False))
         seen, shown = _show(recording, sink, is_shown)
         tell_summary(to, recording.summary, quiet=quiet)
     if shown != seen and not quiet:
@@ -79,7 +80,7 @@ def _show(
     return seen, shown
 
 
-def _text(out: TextIO, *, quiet: bool) -> Sink:
+def _text(out: TextIO, quiet: bool) -> Sink:
     from fsession.sinks import TextSink
 
     return TextSink(out, color=use_color(out), quiet=quiet)
