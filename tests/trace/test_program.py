@@ -10,8 +10,9 @@ from fsession.isa.disasm import disassemble
 from fsession.isa.insn import Insn, offsets
 from fsession.isa.opcode import R10, Class
 from fsession.spec import KfuncCall, MapRef, MapValueRef
+from fsession.trace.body import Wanted
+from fsession.trace.filters import Filters
 from fsession.trace.program import (
-    Filters,
     attach_cookie,
     function_program,
     map_specs,
@@ -39,8 +40,8 @@ PROGRAMS = [
 def build(kernel, functions, filters, multi):
     signatures = [kernel.signature(name) for name in functions]
     if multi:
-        return multi_program(multi_layout(one.shape for one in signatures), filters)
-    return function_program(signatures[0], 3, filters)
+        return multi_program(multi_layout(one.shape for one in signatures), Wanted(filters))
+    return function_program(signatures[0], 3, Wanted(filters))
 
 
 def listing(spec):
@@ -104,10 +105,11 @@ def test_maps_are_those_that_are_made(kernel, name, filters, multi):
 
 
 def test_maps():
-    ring, counts, two = map_specs([Layout(3), Layout(6, 2)], 1 << 20)
+    ring, counts, two, zeros = map_specs([Layout(3), Layout(6, 2)], 1 << 20)
     assert (ring.type, ring.max_entries) == (MapType.RINGBUF, 1 << 20)
-    assert (counts.type, counts.value_size) == (MapType.ARRAY, 16)
+    assert (counts.type, counts.value_size) == (MapType.ARRAY, 40)
     assert (two.type, two.key_size, two.value_size) == (MapType.HASH, 8, 8 + 2 * 96)
+    assert (zeros.type, zeros.key_size, zeros.value_size) == (MapType.ARRAY, 4, 8 + 2 * 96)
 
 
 def test_attach_types(kernel):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.lang.ctypes import CType, Field, Integer, Pointer, Record
-from fsession.lang.ir import BinaryOp, Space, Value
+from fsession.lang.ir import BinaryOp, Label, Space, Test, Value
+from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
     from fsession.lang.build import Builder
@@ -55,10 +56,15 @@ class Place:
 
 
 class Access:
-    """Loads and stores of one function under construction."""
+    """Loads and stores of one function under construction.
 
-    def __init__(self, builder: Builder) -> None:
+    With `on_fault`, what can't be read goes on there; without, it is 0. `reads` counts the reads.
+    """
+
+    def __init__(self, builder: Builder, on_fault: Label | None = None) -> None:
         self.build = builder
+        self.on_fault = on_fault
+        self.reads = 0
 
     def target(self, pointer: Typed) -> Place:
         """What a pointer points to."""
@@ -118,12 +124,46 @@ class Access:
         return Trust.KERNEL if known and type.tag in ("", "rcu") else Trust.NUMBER
 
     def _read(self, place: Place, size: int, signed: bool) -> Value:
-        if place.trust is Trust.KERNEL:
-            return self.build.load(place.base, place.offset, size, Space.KERNEL, signed=signed)
         if place.trust is Trust.MEMORY:
             return self.build.load(place.base, place.offset, size, Space.MAP, signed=signed)
+        self.reads += 1
+        if place.trust is Trust.KERNEL:
+            value = self.build.load(place.base, place.offset, size, Space.KERNEL, signed=signed)
+            self._check_zero(place, size, value)
+            return value
         at = self.build.add(place.base, place.offset)
-        return self.build.probe(at, size, signed=signed, user=place.trust is Trust.USER)
+        user = place.trust is Trust.USER
+        if self.on_fault is None:
+            return self.build.probe(at, size, signed=signed, user=user)
+        slot = self.build.slot(8)
+        self.probe(slot, size, at, user=user)
+        return self.build.load(slot, 0, size, Space.STACK, signed=signed)
+
+    def _check_zero(self, place: Place, size: int, value: Value) -> None:
+        """A direct load of a bad address gives 0: only then is it worth to ask which it was."""
+        if self.on_fault is None:
+            return
+        build = self.build
+        zero, done = build.block(), build.block()
+        build.branch(Test.EQ, value, build.const(0), zero, done)
+        build.begin(zero)
+        self.probe(build.slot(8), size, build.add(place.base, place.offset))
+        build.jump(done)
+        build.begin(done)
+
+    def probe(self, to: Value, size: int, at: Value, *, user: bool = False) -> None:
+        """Copy `size` bytes from an address that may be bad, of the kernel or of the process."""
+        helper = FuncId.probe_read_user if user else FuncId.probe_read_kernel
+        status = self.build.helper(helper, to, self.build.const(size), at)
+        self.check(status)
+
+    def check(self, status: Value) -> None:
+        """Go on only if a helper's status is no errno."""
+        if self.on_fault is not None:
+            done = self.build.block()
+            zero = self.build.const(0)
+            self.build.branch(Test.SLT, status, zero, self.on_fault, done)
+            self.build.begin(done)
 
     def _bits(self, place: Place) -> Value:
         """Shifted to the upper end and back, which extends it."""

@@ -164,6 +164,12 @@ class Builder:
     def atomic_add(self, base: Value, offset: int, value: Value, size: int) -> None:
         self._add(AtomicAdd((base, value), offset, size, at=self.at))
 
+    def fetch_add(self, base: Value, offset: int, value: Value, size: int) -> Value:
+        """Add atomically; what was there before."""
+        dst = self._new()
+        self._add(AtomicAdd((base, value), offset, size, dst, at=self.at))
+        return dst
+
     def slot(self, size: int, align: int = 8) -> Value:
         """The address of new bytes on the stack."""
         dst = self._new()

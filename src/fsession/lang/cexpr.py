@@ -25,10 +25,11 @@ from fsession.lang.ir import Test, Value
 from fsession.lang.pysyntax import to_c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from fsession.lang.build import Builder
     from fsession.lang.ctypes import Catalog
+    from fsession.lang.ir import Label
     from fsession.lang.scope import Item
 
 __all__ = ["SHOWN_AS", "CExpression", "Shown"]
@@ -38,6 +39,7 @@ _SWAPS = {"ntohs": 16, "htons": 16, "ntohl": 32, "htonl": 32}
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _SIZE = Integer(8, False, "unsigned long")
 _MAX_LENGTH = 4096
+_SHOWN_MEMBERS = 12
 
 
 @frozen
@@ -52,18 +54,20 @@ class Shown:
 class CExpression:
     """Compiles expressions into the block that `build` is at.
 
-    `variables` are the names there are: each gives its value when it is used.
+    `variables` are the names there are: each gives its value when it is used. What can't be read
+    goes on at `on_fault`; without it, it is 0.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         build: Builder,
-        variables: Mapping[str, Callable[[], Typed | Place]],
+        variables: Mapping[str, Callable[[], Typed | Place | Shown]],
+        on_fault: Label | None = None,
     ) -> None:
         self.catalog = catalog
         self.build = build
-        self.access = Access(build)
+        self.access = Access(build, on_fault)
         self.arith = CArithmetic(build)
         self._variables = variables
         self._text = ""
@@ -81,6 +85,11 @@ class CExpression:
             return self._any(tree)
         except RecursionError:
             raise CompileError("the expression is nested too deeply", "expression") from None
+
+    def names(self, source: str) -> frozenset[str]:
+        """Names of variables and enumerators in an expression."""
+        self._text = source
+        return frozenset(_names(self._parse(source)))
 
     def condition(self, source: str) -> Value:
         """0 where the expression is false."""
@@ -170,7 +179,7 @@ class CExpression:
     def _typed(self, node: c_ast.Node) -> Typed:
         return self._scalar(self._plain(node), node)
 
-    def _ID(self, node: c_ast.ID) -> Typed | Place:
+    def _ID(self, node: c_ast.ID) -> Typed | Place | Shown:
         variable = self._variables.get(node.name)
         if variable is not None:
             return variable()
@@ -299,10 +308,21 @@ class CExpression:
             raise self.fail(node, f"{record} has no members")
         field = self.catalog.member(record, name)
         if field is None:
-            near = self.catalog.near_members(record, name)
-            hint = f"did you mean {', '.join(near)}?" if near else ""
-            raise self.fail(node.field, f"{record} has no member '{name}'", hint)
+            raise self.fail(
+                node.field, f"{record} has no member '{name}'", self._members(record, name)
+            )
         return self.access.member(place, field)
+
+    def _members(self, record: Record, name: str) -> str:
+        """Those like `name` with their types, or what there is."""
+        near = self.catalog.near_members(record, name)
+        if not near:
+            names = [name for name in self.catalog.member_names(record) if name]
+            more = ", …" if len(names) > _SHOWN_MEMBERS else ""
+            return f"it has: {', '.join(names[:_SHOWN_MEMBERS])}{more}"
+        fields = [(self.catalog.member(record, word), word) for word in near]
+        shown = [f"{word} ({field.type})" for field, word in fields if field is not None]
+        return f"did you mean {', '.join(shown)}?"
 
     def _ArrayRef(self, node: c_ast.ArrayRef) -> Place:
         owner = self._plain(node.name)
@@ -414,6 +434,16 @@ class CExpression:
 
     def _Assignment(self, node: c_ast.Assignment) -> Typed:
         raise self.fail(node, "an expression can't assign", "== compares")
+
+
+def _names(node: c_ast.Node) -> Iterator[str]:
+    """But for those of members and functions."""
+    if isinstance(node, c_ast.ID):
+        yield node.name
+    skipped = {c_ast.StructRef: "field", c_ast.FuncCall: "name"}.get(type(node))
+    for role, child in node.children():
+        if role != skipped:
+            yield from _names(child)
 
 
 def _is_text(node: c_ast.Node) -> bool:

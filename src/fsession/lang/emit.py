@@ -193,8 +193,11 @@ class _Emitter:
                 self._store(op)
             case AtomicAdd(args=(a, b)):
                 base, offset = self._base(a)
-                size = _SIZES[op.size]
-                self._add(atomic(Atomic.ADD, size, base, self._reg(b), offset + op.offset))
+                size, reg, kind = _SIZES[op.size], self._reg(b), Atomic.ADD
+                if op.dst in self._registers:
+                    self._move(self._reg(op.dst), reg)
+                    reg, kind = self._reg(op.dst), Atomic.FETCH_ADD
+                self._add(atomic(kind, size, base, reg, offset + op.offset))
             case MapAddress(dst=dst, name=name):
                 self._code.relocs.append(MapRef(InsnOff(self._end), name))
                 self._add(load_map_fd(self._reg(dst), 0))

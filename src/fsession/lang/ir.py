@@ -233,12 +233,12 @@ class Store:
 
 @frozen
 class AtomicAdd:
-    """Adds ``args[1]`` to the 4 or 8 bytes at ``args[0] + offset``."""
+    """Adds ``args[1]`` to the 4 or 8 bytes at ``args[0] + offset``; `dst` is what was there."""
 
     args: tuple[Value, Value]
     offset: int
     size: int
-    dst: None = None
+    dst: Value | None = None
     at: Place | None = field(default=None, compare=False)
 
 

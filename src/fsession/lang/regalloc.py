@@ -251,7 +251,7 @@ class _Allocation:
             if is_immediate(item, place, self.defs.get(value)):
                 continue
             self._range(value).weight += weight
-            late = (place > 0 and isinstance(item, Binary)) or isinstance(item, Compare)
+            late = (place > 0 and isinstance(item, Binary)) or isinstance(item, Compare | AtomicAdd)
             open_at.setdefault(value, at + 2 if late else at + 1)
             if late:
                 open_at[value] = max(open_at[value], at + 2)

@@ -84,8 +84,9 @@ def _right(op: Op) -> str:
         case Store(args=(base, value), offset=offset, size=size, space=space):
             place = f"{space.name.lower()}[{_place(base, offset)}]"
             return f"{_type(size, False)} {place} = v{value}"
-        case AtomicAdd(args=(base, value), offset=offset, size=size):
-            return f"atomic {_type(size, False)} [{_place(base, offset)}] += v{value}"
+        case AtomicAdd(args=(base, value), offset=offset, size=size, dst=dst):
+            kind = "atomic" if dst is None else "fetch"
+            return f"{kind} {_type(size, False)} [{_place(base, offset)}] += v{value}"
         case Slot(slot=slot):
             return f"&slot {slot}"
         case MapAddress(name=name):

@@ -13,6 +13,7 @@ from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
     from fsession.errors import CompileError
+    from fsession.lang.access import Access
     from fsession.lang.build import Builder
 
 __all__ = ["copy", "equals", "on_stack"]
@@ -24,6 +25,7 @@ class Compiler(Protocol):
     """What both front ends are to this module."""
 
     build: Builder
+    access: Access
 
     def value(self, item: Item, node: Any) -> Typed: ...
     def fail(self, node: Any, message: str, hint: str = "") -> CompileError: ...
@@ -51,6 +53,9 @@ def _read(e: Compiler, to: Value, size: int, source: _Source) -> None:
             more = build.block()
             build.branch(Test.SLT, status, build.const(0), more, done)
             build.begin(more)
+        else:
+            e.access.reads += 1
+            e.access.check(status)
     build.jump(done)
     build.begin(done)
 
@@ -115,6 +120,10 @@ def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = Fals
     if b"\0" in text.encode() or len(wanted) > _MAX_CONSTANT:
         raise e.fail(node, f"a constant text has up to {_MAX_CONSTANT - 1} bytes and no NUL")
     build = e.build
+    if isinstance(item, Place) and item.trust is Trust.MEMORY and isinstance(item.type, Array):
+        if len(wanted) > item.type.count:
+            return Typed(BOOL, build.const(0))
+        return _same(build, item.base, item.offset, wanted, Space.MAP)
     source = _source(e, item, node)
     if source.limit and len(wanted) > source.limit:
         return Typed(BOOL, build.const(0))
@@ -125,11 +134,17 @@ def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = Fals
     for offset in range(0, size, 8):
         build.store(buffer, offset, build.const(0), 8, Space.STACK)
     _read(e, buffer, size, source)
+    return _same(build, buffer, 0, wanted, Space.STACK)
+
+
+def _same(build: Builder, base: Value, offset: int, wanted: bytes, space: Space) -> Typed:
+    """Whether the bytes that can be loaded are `wanted`."""
     different: Value | None = None
     for start, width in _pieces(len(wanted)):
         word = int.from_bytes(wanted[start : start + width], "little")
-        seen = build.load(buffer, start, width, Space.STACK)
+        seen = build.load(base, offset + start, width, space)
         bits = build.binary(BinaryOp.XOR, seen, build.const(word))
         different = bits if different is None else build.binary(BinaryOp.OR, different, bits)
-    assert different is not None
+    if different is None:
+        return Typed(BOOL, build.const(1))
     return Typed(BOOL, build.compare(Test.EQ, different, build.const(0)))

@@ -1,14 +1,18 @@
 """Traced calls: the records on the wire, the programs that write them, events, values."""
 
-from fsession.trace.body import COUNTS_MAP, RING_MAP, Filters
+from fsession.trace.body import COUNTS_MAP, RING_MAP, Wanted
 from fsession.trace.decode import Decoder
 from fsession.trace.event import Call, Function, Place, Summary
+from fsession.trace.fields import Field, Form
+from fsession.trace.filters import Filters
 from fsession.trace.program import (
+    Templates,
     attach_cookie,
     function_program,
     map_specs,
     multi_layout,
     multi_program,
+    with_fields,
 )
 from fsession.trace.record import Counts, Layout
 from fsession.trace.signature import Failure, Parameter, Shape, Shapes, Signature, signature
@@ -20,7 +24,9 @@ __all__ = [
     "Counts",
     "Decoder",
     "Failure",
+    "Field",
     "Filters",
+    "Form",
     "Function",
     "Layout",
     "Parameter",
@@ -29,10 +35,13 @@ __all__ = [
     "Shapes",
     "Signature",
     "Summary",
+    "Templates",
+    "Wanted",
     "attach_cookie",
     "function_program",
     "map_specs",
     "multi_layout",
     "multi_program",
     "signature",
+    "with_fields",
 ]

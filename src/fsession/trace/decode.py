@@ -15,7 +15,7 @@ from fsession.trace.record import (
     STRING_LENGTH,
     TEXT_BYTES,
 )
-from fsession.trace.values import FAULT, LOST, Unreadable
+from fsession.trace.values import FAULT, LOST, Unreadable, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,7 @@ class Decoder:
             function, unpack, strings_at = self._known.get(index) or self._learn(index)
             words = unpack(record, HEADER_BYTES)
             strings = tuple([_string(record, at, words) for at in strings_at]) if strings_at else ()
+            prints = _prints(function, record) if function.fields else {}
         except (struct.error, IndexError) as error:
             raise BadInputError(
                 f"a record of {len(record)} bytes makes no sense: {error}"
@@ -72,6 +73,8 @@ class Decoder:
             words,
             result,
             strings,
+            None,
+            prints,
         )
 
     def _learn(self, index: int) -> _Known:
@@ -93,6 +96,11 @@ class Decoder:
             self._comms.clear()
         self._comms[raw] = name
         return name
+
+
+def _prints(function: Function, record: bytes | memoryview) -> dict[str, Value]:
+    rows = zip(function.fields, function.readers, function.places, strict=True)
+    return {field.text: read(record, at) for field, read, at in rows}
 
 
 def _string(record: bytes | memoryview, at: _StringAt, words: tuple[int, ...]) -> str | Unreadable:

@@ -6,10 +6,11 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.frozen import frozen
+from fsession.trace.fields import Field, field_reader
 from fsession.trace.values import LOST, Unreadable, Value, reader, result_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fsession.trace.record import Layout
     from fsession.trace.signature import Signature
@@ -21,13 +22,17 @@ __all__ = ["Call", "Function", "Place", "Summary"]
 class Function:
     """A traced function and how its words become values; made once, shared by its calls.
 
-    `layout` is that of its records: its own, or that of a program for many functions.
+    `layout` is that of its records: its own, or that of a program for many functions. `fields` are
+    the values of expressions in them, each read by one of `readers` at one of `places`.
     """
 
     signature: Signature
     layout: Layout
     arguments: tuple[Callable[[int], Value], ...]
     result: Callable[[int], Value]
+    fields: tuple[Field, ...] = ()
+    readers: tuple[Callable[[bytes | memoryview, int], Value], ...] = ()
+    places: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -35,12 +40,25 @@ class Function:
         signature: Signature,
         layout: Layout | None = None,
         symbol: Callable[[int], str | None] = lambda _: None,
+        fields: tuple[Field, ...] = (),
     ) -> Function:
-        """`symbol` gives the name of the function at an address."""
+        """`symbol` gives the name of an address of the kernel: ``icmp_rcv+0x12``."""
         types = signature.types
         arguments = tuple(reader(types, param.type, symbol) for param in signature.params)
         result = result_reader(types, signature.result, symbol)
-        return cls(signature, layout or signature.layout, arguments, result)
+        layout = layout or signature.layout
+        readers = tuple(field_reader(field, types, symbol) for field in fields)
+        return cls(signature, layout, arguments, result, fields, readers, _places(layout, fields))
+
+
+def _places(layout: Layout, fields: Sequence[Field]) -> tuple[int, ...]:
+    """Offsets of the fields in a record."""
+    at = {True: layout.exit_at, False: layout.entry_at}
+    places = []
+    for one in fields:
+        places.append(at[one.at_exit])
+        at[one.at_exit] += one.room
+    return tuple(places)
 
 
 @frozen
@@ -66,8 +84,8 @@ class Call:
 
     `start_ns` is the kernel's monotonic clock, `wall_ns` the same moment since the epoch. `pid` is
     the process, `tid` the thread, `comm` its name, `cpu` where the call ended. `words` are the
-    argument words and `strings` the texts of string arguments, as they were at the entry. `place`
-    is that of a call in a graph.
+    argument words and `strings` the texts of string arguments, as they were at the entry. `prints`
+    are the values of expressions, by their texts. `place` is that of a call in a graph.
     """
 
     traced: Function = field(repr=False)
@@ -82,6 +100,7 @@ class Call:
     result_word: int
     strings: tuple[str | Unreadable, ...] = ()
     place: Place | None = None
+    prints: dict[str, Value] = field(default_factory=dict)
 
     @property
     def function(self) -> str:
@@ -129,7 +148,9 @@ class Summary:
 
     `calls` finished and passed the filters, `lost` of them have no record since the buffer was
     full. `missed` are runs of a program that did not happen: the same program was running on that
-    CPU. `skipped` counts by reason the functions that were asked for but not attached.
+    CPU. `faulted` are values that could not be read, in filters and in what is shown, `unsaved`
+    calls whose values of the entry found no room. `skipped` counts by reason the functions that
+    were asked for but not attached.
     """
 
     calls: int
@@ -141,3 +162,5 @@ class Summary:
     links: int
     host: str
     skipped: dict[str, int] = field(default_factory=dict)
+    faulted: int = 0
+    unsaved: int = 0

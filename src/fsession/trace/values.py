@@ -1,9 +1,10 @@
 """Words of a call as values, and values as text, by their BTF types.
 
 `reader` makes a function from a word (an int of 64 bits, or of 128 for a struct in two slots) to a
-value of Python, once for each parameter. Values are plain: `bool`, `int`, `str`, `dict` for a small
-struct, and three kinds of `int` that know how they are written: `Named` (an enum, a function, a
-character), `Pointer` and `Errno`. `text` writes any of them as the trace shows it.
+value of Python, once for each parameter. Values are plain: `bool`, `int`, `str`, `bytes`, `dict`
+for a struct, `list`, and kinds of `int` and `str` that know how they are written: `Named` (an enum,
+a function, a character), `Pointer`, `Errno` and `Address`. `text` writes any of them as the trace
+shows it.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FAULT",
     "LOST",
+    "Address",
     "Errno",
     "Named",
     "Pointer",
     "Unreadable",
     "Value",
+    "function_reader",
+    "int_reader",
     "reader",
     "result_reader",
     "text",
@@ -86,6 +90,12 @@ class Errno(int):
         return f"{int(self)}" if name.startswith("errno ") else f"-{name} ({int(self)})"
 
 
+class Address(str):
+    """Of a network: shown without quotes."""
+
+    __slots__ = ()
+
+
 @frozen
 class Unreadable:
     """In place of a text that could not be had."""
@@ -99,7 +109,7 @@ class Unreadable:
 FAULT = Unreadable("fault")
 LOST = Unreadable("lost")
 
-Value = bool | int | str | dict[str, "Value"] | list["Value"] | Unreadable | None
+Value = bool | int | str | bytes | dict[str, "Value"] | list["Value"] | Unreadable | None
 
 
 def text(value: Value) -> str:
@@ -109,7 +119,9 @@ def text(value: Value) -> str:
     if type(value) is int:
         return f"{value:#x}" if value >> _BITS_OF_ADDRESS > 0 else str(value)
     if isinstance(value, str):
-        return _quote(value)
+        return value if isinstance(value, Address) else _quote(value)
+    if isinstance(value, bytes):
+        return value.hex(" ")
     if isinstance(value, dict):
         return "{" + ", ".join(f".{name}={text(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list):
@@ -136,12 +148,12 @@ def reader(
     kind = types[types.strip(type_id)]
     match kind:
         case Int():
-            return _int_reader(kind)
+            return int_reader(kind)
         case Enum() | Enum64():
             return _enum_reader(kind)
         case Ptr():
             is_function = isinstance(types[types.strip(kind.type)], FuncProto)
-            return _function_reader(symbol) if is_function else Pointer
+            return function_reader(symbol) if is_function else Pointer
         case Struct() | Union():
             return _struct_reader(types, kind, symbol)
         case Array():
@@ -174,7 +186,7 @@ def _errno_of(value: int) -> int:
     return errno if 0 < errno <= MAX_ERRNO else 0
 
 
-def _int_reader(kind: Int) -> Callable[[int], Value]:
+def int_reader(kind: Int) -> Callable[[int], Value]:
     mask = (1 << kind.bits) - 1
     sign = 1 << (kind.bits - 1)
     if kind.is_bool:
@@ -225,7 +237,7 @@ def _flag_names(flags: dict[int, str], word: int) -> str:
     return "|".join([*named, f"{rest:#x}"] if rest else named) if named else ""
 
 
-def _function_reader(symbol: Callable[[int], str | None]) -> Callable[[int], Value]:
+def function_reader(symbol: Callable[[int], str | None]) -> Callable[[int], Value]:
     def read(word: int) -> Value:
         name = symbol(word) if word and not _errno_of(word) else None
         return Named(word, name) if name else Pointer(word)
@@ -256,7 +268,7 @@ def _member_reader(
 ) -> Callable[[int], Value]:
     kind = types[types.strip(member.type)]
     if member.bits and isinstance(kind, Int):
-        return _int_reader(Int(kind.name, kind.size, member.bits, kind.encoding))
+        return int_reader(Int(kind.name, kind.size, member.bits, kind.encoding))
     read = reader(types, member.type, symbol)
     mask = (1 << (member.bits or 8 * types.size_of(member.type))) - 1
     return lambda word: read(word & mask)

@@ -11,24 +11,22 @@ from fsession.errors import AttachError, KernelError
 from fsession.trace import (
     COUNTS_MAP,
     Counts,
-    Filters,
+    Templates,
     attach_cookie,
-    function_program,
     map_specs,
     multi_program,
-    signature,
 )
+from fsession.tracer.wants import target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from fsession.attach import Attachment, Prepared, Target
+    from fsession.attach import Attachment, Prepared
     from fsession.host import Host, Map
-    from fsession.trace import Signature
     from fsession.tracer.selection import Group, Selection
 
-__all__ = ["Programs", "target_signature"]
+__all__ = ["Programs"]
 
 _FIRST_KEY = bytes(4)
 
@@ -43,13 +41,12 @@ class Programs:
         self,
         host: Host,
         selection: Selection,
-        filters: Filters,
         groups: Sequence[Group],
         ring_bytes: int,
     ) -> None:
         self._host = host
         self._selection = selection
-        self._filters = filters
+        self._templates = Templates()
         self._prepared: list[tuple[Group, Prepared]] = []
         self._attachments: list[Attachment] = []
         self._refused: KernelError | AttachError | None = None
@@ -79,14 +76,15 @@ class Programs:
             self._prepared.append((group, prepared))
 
     def _prepare_one(self, group: Group) -> Prepared:
-        target = self._selection.targets[group.indices.start]
-        spec = function_program(target_signature(target), group.indices.start, self._filters)
+        target = self._selection.targets[group.indices[0]]
+        index = group.indices[0]
+        spec = self._templates.program(target_signature(target), index, group.wanted)
         strategy = self._selection.plan.strategy
         single = "auto" if strategy == "multi" else strategy
         return prepare(spec, self._host, self.maps, target, single)
 
     def _prepare_many(self, group: Group) -> Prepared:
-        spec = multi_program(group.layout, self._filters)
+        spec = multi_program(group.base, group.wanted)
         targets = [self._selection.targets[index] for index in group.indices]
         return prepare_many(spec, self._host, self.maps, targets, "multi")
 
@@ -149,11 +147,10 @@ class Programs:
         """Runs that did not happen."""
         return sum(attachment.missed for attachment in self._attachments)
 
-    def counts(self) -> tuple[int, int]:
-        """``(lost, unpaired)``: see `fsession.trace.Counts`."""
+    def count(self, offset: int) -> int:
+        """One of `fsession.trace.Counts`."""
         value = self.maps[COUNTS_MAP].lookup(_FIRST_KEY) or bytes(Counts.STRUCT.size)
-        lost, unpaired = Counts.STRUCT.unpack(value)
-        return lost, unpaired
+        return int.from_bytes(value[offset : offset + 8], "little")
 
     def __enter__(self) -> Self:
         return self
@@ -165,9 +162,3 @@ class Programs:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
-
-
-def target_signature(target: Target) -> Signature:
-    """Of a function, or of a BPF program, which goes by the name that the user gave it."""
-    function = target.name if target.program else target.name.rpartition(":")[2]
-    return signature(target.types, target.btf_id, function, target.module)

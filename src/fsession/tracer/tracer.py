@@ -16,9 +16,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import BadInputError
-from fsession.trace import RING_MAP, Call, Decoder, Filters, Function, Summary
-from fsession.tracer.programs import Programs, target_signature
+from fsession.trace import RING_MAP, Call, Counts, Decoder, Filters, Function, Summary
+from fsession.tracer.programs import Programs
 from fsession.tracer.selection import Group, Selection, select
+from fsession.tracer.wants import Wishes, target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,16 +42,21 @@ def trace(
     comm: str | None = None,
     min_duration_ns: int = 0,
     errors: bool = False,
+    filter: str | Sequence[str] = (),
+    print: Sequence[str] = (),
     max_events: int | None = None,
     ring_bytes: int = RING_BYTES,
 ) -> Tracer:
     """A tracer of the functions that `targets` name, to be used in a ``with``.
 
     `pid` is a process, `comm` the name of a thread, `errors` keeps only calls that returned a
-    negative errno or an ``ERR_PTR``; these and `min_duration_ns` are decided in the kernel.
+    negative errno or an ``ERR_PTR``. `filter` are expressions that must all hold, `print` those
+    whose values are in `Call.prints`. All filters are decided in the kernel.
     """
-    filters = Filters(pid, _comm(comm), min_duration_ns, errors)
-    return Tracer(targets, filters, host, strategy, max_events, ring_bytes)
+    conditions = (filter,) if isinstance(filter, str) else tuple(filter)
+    filters = Filters(pid, _comm(comm), min_duration_ns, errors, conditions=conditions)
+    wishes = Wishes(filters, (print,) if isinstance(print, str) else tuple(print))
+    return Tracer(targets, wishes, host, strategy, max_events, ring_bytes)
 
 
 def _comm(comm: str | None) -> bytes | None:
@@ -72,14 +78,14 @@ class Tracer:
     def __init__(
         self,
         targets: Sequence[str],
-        filters: Filters = Filters(),  # noqa: B008 -- frozen
+        wishes: Wishes = Wishes(),  # noqa: B008 -- frozen
         host: Host | None = None,
         strategy: str = "auto",
         max_events: int | None = None,
         ring_bytes: int = RING_BYTES,
     ) -> None:
         self._names = tuple(targets)
-        self._filters = filters
+        self._wishes = wishes
         self._host = host
         self._strategy = strategy
         self._max_events = max_events
@@ -104,7 +110,7 @@ class Tracer:
             return self._select(self._host or stack.enter_context(_kernel()))
 
     def _select(self, host: Host) -> Selection:
-        return select(host, self._names, self._filters, self._strategy)
+        return select(host, self._names, self._wishes, self._strategy)
 
     def _open(self, stack: ExitStack) -> None:
         host = self._host or stack.enter_context(_kernel())
@@ -113,7 +119,7 @@ class Tracer:
             if target.program is not None:
                 stack.callback(target.program.close)
         groups = self.selection.groups()
-        programs = Programs(host, self.selection, self._filters, groups, self._ring_bytes)
+        programs = Programs(host, self.selection, groups, self._ring_bytes)
         self._programs = stack.enter_context(programs)
         self._functions = _Functions(self.selection, groups)
         self._wall_offset_ns = _wall_offset_ns()
@@ -185,17 +191,19 @@ class Tracer:
     def summary(self) -> Summary:
         """What was seen and what was not, until now."""
         programs = self._programs
-        lost, unpaired = programs.counts()
+        lost = programs.count(Counts.LOST)
         return Summary(
             calls=self._received + lost,
             lost=lost,
-            missed=max(programs.missed, unpaired),
+            missed=max(programs.missed, programs.count(Counts.UNPAIRED)),
             functions=programs.functions,
             strategy="+".join(programs.strategies),
             programs=programs.program_count,
             links=programs.link_count,
             host=self._host_words,
             skipped=dict(self.selection.skipped + programs.skipped),
+            faulted=programs.count(Counts.FAULTED),
+            unsaved=programs.count(Counts.UNSAVED),
         )
 
     def close(self) -> None:
@@ -232,5 +240,6 @@ class _Functions:
 
     def __getitem__(self, index: int, /) -> Function:
         target = self._targets[index]
-        layout = next(group.layout for group in self._groups if index in group.indices)
-        return Function.of(target_signature(target), layout)
+        group = next(group for group in self._groups if index in group.indices)
+        fields = group.wanted.fields
+        return Function.of(target_signature(target), group.layout, fields=fields)
