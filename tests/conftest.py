@@ -10,6 +10,7 @@ import pytest
 from fsession.btf.encode import Builder
 from fsession.btf.types import (
     VOID,
+    Array,
     Const,
     Enum,
     Enumerator,
@@ -97,8 +98,12 @@ def _make_types() -> Kernel:
         ("unsigned long", 8, 0),
     ):
         add(name, Int(name, size, size * 8, encoding))
-    add("struct sk_buff", Struct("sk_buff", 232, ()))
-    add("struct file", Struct("file", 176, ()))
+    name = build.add(Array(ids["char"], ids["int"], 16))
+    file = (Member("f_mode", ids["unsigned int"], 0), Member("f_name", name, 32))
+    add("struct file", Struct("file", 176, file))
+    owner = build.add(Ptr(ids["struct file"]))
+    skb = (Member("len", ids["unsigned int"], 8 * 112), Member("owner", owner, 8 * 16))
+    add("struct sk_buff", Struct("sk_buff", 232, skb))
     add("struct sk_buff *", Ptr(ids["struct sk_buff"]))
     add("struct file *", Ptr(ids["struct file"]))
     add("void *", Ptr(VOID))

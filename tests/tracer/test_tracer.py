@@ -189,10 +189,11 @@ def test_losses(kernel):
     with trace("icmp_rcv", host=host) as calls:
         host.sent = [record()] * 3
         calls.read(0)
-        host.values["counts"] = Counts.STRUCT.pack(4, 2)
+        host.values["counts"] = Counts.STRUCT.pack(4, 2, 5, 6, 7)
         host.misses = 1
         summary = calls.summary
     assert (summary.calls, summary.lost, summary.missed) == (7, 4, 2)
+    assert (summary.faulted, summary.unsaved) == (5, 6)
 
 
 def test_max_events(kernel):

@@ -37,6 +37,16 @@ __all__ = ["trace"]
     default="auto",
     help="How sessions are made; auto takes the best that this kernel has.",
 )
+@click.option(
+    "-f",
+    "--filter",
+    multiple=True,
+    metavar="EXPR",
+    help="Only calls for which EXPR, in C or Python, is true: 'skb->len > 64 && ret < 0'.",
+)
+@click.option(
+    "-p", "--print", multiple=True, metavar="EXPR", help="Show the value of EXPR: 'skb->dev->name'."
+)
 @click.option("--pid", type=click.IntRange(0), metavar="PID", help="Only calls by this process.")
 @click.option("--comm", metavar="NAME", help="Only calls by threads of this name.")
 @click.option(

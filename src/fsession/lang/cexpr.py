@@ -187,7 +187,7 @@ class CExpression:
         if found is not None:
             type = INT if -(1 << 31) <= found[0] < 1 << 31 else found[1]
             return Typed(type, self.build.const(found[0]))
-        names = ", ".join(sorted(self._variables))
+        names = ", ".join(sorted(name for name in self._variables if name[:2] != "__"))
         raise self.fail(node, f"the name '{node.name}' is not known", f"there are: {names}")
 
     def _Constant(self, node: c_ast.Constant) -> Typed:
@@ -296,10 +296,9 @@ class CExpression:
         return self.access.target(pointer)
 
     def _StructRef(self, node: c_ast.StructRef) -> Place:
+        """A dot goes through pointers too, as in Python's syntax: ``a.b`` can be either."""
         owner = self._plain(node.name)
         is_pointer = isinstance(owner.type, Pointer | Array)
-        if node.type == "." and is_pointer:
-            raise self.fail(node, f"{owner.type} is a pointer", "write -> instead of .")
         if node.type == "->" and not is_pointer:
             raise self.fail(node, f"{owner.type} is no pointer", "write . instead of ->")
         place = self._target(self._scalar(owner, node), node) if is_pointer else owner

@@ -55,6 +55,8 @@ def _call(call: Call) -> dict[str, Any]:
         "cpu": call.cpu,
         "args": {name: _plain(value) for name, value in call.args.items()},
     }
+    if call.prints:
+        record["prints"] = {name: _plain(value) for name, value in call.prints.items()}
     return record if call.is_void else record | _result(call.ret)
 
 
@@ -68,6 +70,8 @@ def _plain(value: Value) -> Any:
         return f"{int(value):#x}" if value else None
     if isinstance(value, Named):
         return value.label
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list):

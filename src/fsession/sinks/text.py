@@ -4,6 +4,7 @@
 
     TIME              DURATION   PID  COMM  CPU  CALL
     14:03:41.502113  +  12.3µs  1432  ping    1  icmp_rcv(skb=0xffff8f75c8efd300) = 0
+                                                 skb->len = 84   skb->dev->name = "lo"
     3 calls · 0 lost · 0 missed · native session: 1 program, 1 link · Linux 7.2.12 x86_64
 
 A line is written once, so a column is as wide as the longest cell so far. The mark in front of a
@@ -15,10 +16,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from fsession.trace.values import Errno, Pointer, Value, text
+from fsession.trace.values import Errno, Pointer, Stack, Value, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fsession.trace.event import Call, Summary
 
@@ -75,7 +76,12 @@ class TextSink:
                 max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)
             ]
         self._widths[-1] = 0
-        lines = [self._line(call, row) for call, row in zip(calls, rows, strict=True)]
+        indent = " " * sum(width + 2 for width in self._widths[:-1])
+        lines = []
+        for call, row in zip(calls, rows, strict=True):
+            lines.append(self._line(call, row))
+            if call.prints:
+                lines += [indent + line for line in _prints(call.prints)]
         if not self._started and not self._quiet:
             lines.insert(0, self._paint(_BOLD, "  ".join(self._align(_HEADS))))
         self._started = True
@@ -121,6 +127,20 @@ def _cells(call: Call) -> tuple[str, ...]:
     )
 
 
+def _prints(prints: Mapping[str, Value]) -> Iterator[str]:
+    """Values in a line; what has many parts, a stack, in one line each."""
+    short = [f"{name} = {text(value)}" for name, value in prints.items() if not _is_long(value)]
+    if short:
+        yield "   ".join(short)
+    for value in filter(_is_long, prints.values()):
+        assert isinstance(value, list)
+        yield from (f"  {text(frame)}" for frame in value)
+
+
+def _is_long(value: Value) -> bool:
+    return isinstance(value, Stack)
+
+
 def clock(wall_ns: int) -> str:
     seconds, rest = divmod(wall_ns, 1_000_000_000)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
@@ -148,12 +168,18 @@ def summary_line(summary: Summary) -> str:
         count(summary.calls, "call"),
         f"{summary.lost} lost",
         f"{summary.missed} missed",
+        *_unread(summary),
         *_skipped(summary.skipped),
         f"{summary.strategy} session: {count(summary.programs, 'program')}, "
         + count(summary.links, "link"),
         summary.host,
     ]
     return " · ".join(parts)
+
+
+def _unread(summary: Summary) -> list[str]:
+    parts = [(summary.faulted, "faulted"), (summary.unsaved, "not kept")]
+    return [f"{count(number, 'value')} {what}" for number, what in parts if number]
 
 
 def _skipped(skipped: dict[str, int]) -> list[str]:

@@ -29,6 +29,7 @@ from fsession.trace.values import (
     Address,
     Named,
     Pointer,
+    Stack,
     Value,
     function_reader,
     int_reader,
@@ -150,7 +151,7 @@ def _stack(data: bytes, symbol: Callable[[int], str | None]) -> Value:
     """The frames, the innermost first."""
     words = struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
     names = [(word, symbol(word)) for word in words if word]
-    return [Named(word, name) if name else Pointer(word) for word, name in names]
+    return Stack(Named(word, name) if name else Pointer(word) for word, name in names)
 
 
 _BYTES: dict[Form, Callable[[bytes], Value]] = {

@@ -38,6 +38,7 @@ __all__ = [
     "Errno",
     "Named",
     "Pointer",
+    "Stack",
     "Unreadable",
     "Value",
     "function_reader",
@@ -108,6 +109,13 @@ class Unreadable:
 
 FAULT = Unreadable("fault")
 LOST = Unreadable("lost")
+
+
+class Stack(list["Value"]):
+    """Frames, the innermost first."""
+
+    __slots__ = ()
+
 
 Value = bool | int | str | bytes | dict[str, "Value"] | list["Value"] | Unreadable | None
 
@@ -277,7 +285,15 @@ def _member_reader(
 def _array_reader(
     types: Types, kind: Array, symbol: Callable[[int], str | None]
 ) -> Callable[[int], Value]:
+    element = types[types.strip(kind.type)]
+    if isinstance(element, Int) and element.name == "char":
+        return lambda word: _chars(word, kind.nelems)
     read = reader(types, kind.type, symbol)
     bits = 8 * types.size_of(kind.type)
     mask = (1 << bits) - 1
     return lambda word: [read(word >> index * bits & mask) for index in range(kind.nelems)]
+
+
+def _chars(word: int, count: int) -> Value:
+    raw = (word & (1 << 8 * count) - 1).to_bytes(count, "little")
+    return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")

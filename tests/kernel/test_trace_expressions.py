@@ -1,0 +1,123 @@
+"""Expressions of the tracer on real calls: filters, values, faults, counts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import fsession
+from fsession.errors import CompileError
+from fsession.trace.values import FAULT
+
+NICE = "set_user_nice"
+READ = "vfs_read"
+
+
+@pytest.fixture
+def trace(host, strategy):
+    def make(*targets, **options):
+        return fsession.trace(
+            *targets, **{"host": host, "strategy": strategy, "pid": os.getpid()} | options
+        )
+
+    return make
+
+
+def finish(tracer):
+    """The calls and the summary."""
+    tracer.detach()
+    calls = tracer.read(0)
+    return calls, tracer.summary
+
+
+def nice(*values: int) -> None:
+    for value in values:
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+
+
+def read_bytes(path: str, *sizes: int) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    for size in sizes:
+        os.read(fd, size)
+    os.close(fd)
+
+
+def test_values(trace, tmp_path):
+    """What an argument points to, at the entry; what belongs to the exit; names of the task."""
+    path = tmp_path / "a file to read"
+    path.write_bytes(b"words of it")
+    name = "file->f_path.dentry->d_name.name"
+    prints = (name, "count", "ret", "pid", "comm", "buf(buf, 3)", "duration > 0", "kstack")
+    with trace(READ, filter="count == 5 || count == 77", print=prints) as tracer:
+        read_bytes(str(path), 5, 3, 77)
+        calls, summary = finish(tracer)
+    assert [call.prints["count"] for call in calls] == [5, 77]
+    assert [call.prints["ret"] for call in calls] == [5, 3]
+    for call in calls:
+        assert call.prints[name] == path.name
+        assert call.prints["pid"] == os.getpid()
+        assert call.prints["comm"] == call.comm
+        assert call.prints["duration > 0"] == 1
+        assert len(call.prints["buf(buf, 3)"]) == 3
+        assert len(call.prints["kstack"]) > 2
+    assert summary.faulted == 0
+
+
+def test_filters(trace):
+    """At the entry and at the exit, several together, in C and in Python; the calls add up."""
+    with trace(NICE, filter=["nice > 4", "nice < 7 and p.pid == tid"]) as tracer:
+        nice(3, 5, 6, 7)
+        calls, _ = finish(tracer)
+    assert [call.args["nice"] for call in calls] == [5, 6]
+    with trace(READ, filter=["ret == 0", "count > 2"]) as tracer:
+        read_bytes("/dev/null", 2, 3, 4)
+        read_bytes("/proc/self/stat", 3)
+        calls, summary = finish(tracer)
+    assert [call.args["count"] for call in calls] == [3, 4]
+    assert (summary.calls, summary.missed) == (2, 0)
+
+
+def test_faults_are_told_from_zeros(trace):
+    """A null pointer is followed; a filter that can't be read keeps nothing, and both count."""
+    with trace(NICE, print=["p->io_uring->cached_refs", "p->exit_code"]) as tracer:
+        nice(8, 8)
+        calls, summary = finish(tracer)
+    assert [list(call.prints.values()) for call in calls] == [[FAULT, 0]] * 2
+    assert summary.faulted == 2
+    with trace(NICE, filter="p->io_uring->cached_refs == 0") as tracer:
+        nice(8, 8, 8)
+        calls, summary = finish(tracer)
+    assert calls == []
+    assert (summary.calls, summary.faulted) == (0, 3)
+
+
+def test_functions_that_differ(trace):
+    """Programs by class: an argument in another place; functions without it are left out."""
+    with trace("vfs_read*", "vfs_write*", filter="count == 3", print=["file"]) as tracer:
+        read_bytes("/dev/null", 3)
+        fd = os.open("/dev/null", os.O_WRONLY)
+        os.write(fd, b"abc")
+        os.close(fd)
+        calls, summary = finish(tracer)
+    assert {call.function for call in calls} == {"vfs_read", "vfs_write"}
+    assert all(call.prints["file"] == call.args["file"] for call in calls)
+    assert summary.skipped["no argument 'count'"] >= 1
+
+
+def test_a_network_namespace(trace):
+    with trace("icmp_rcv", print=["netns", "skb->dev->name"], pid=None) as tracer:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendto(b"x", ("127.0.0.1", 9))
+        calls, _ = finish(tracer)
+    inode = Path("/proc/self/ns/net").stat().st_ino
+    assert [list(call.prints.values()) for call in calls] == [[inode, "lo"]]
+
+
+def test_wrong(trace):
+    with pytest.raises(CompileError, match="struct task_struct has no member 'pidd'"):
+        trace(NICE, filter="p->pidd == 3").__enter__()
+    with pytest.raises(CompileError, match="the name 'nise' is not known"):
+        trace("set_user_nic*", print=["nise"]).__enter__()
