@@ -1,4 +1,4 @@
-"""The measurements themselves, run in a guest: in_guest.py calls|start|many OBJECT.
+"""The measurements themselves, run in a guest: in_guest.py calls|traced|start|many OBJECT.
 
 Prints one JSON object. For `calls` the guest's clock counts machine instructions.
 """
@@ -16,15 +16,23 @@ import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import raw
 
 from fsession import Object
 from fsession.kernel import KernelHost
+from fsession.tracer import trace
 
 TARGET = "__do_sys_getppid"
 CALLS = 20_000
 TRACING = Path("/sys/kernel/tracing")
+TRACE_OPTIONS: dict[str, dict[str, Any]] = {
+    "--pid of another": {"pid": 1},
+    "--filter 'ret < 0'": {"filter": "ret < 0"},
+    "--print comm": {"print": ["comm"]},
+    "--print current->pid": {"print": ["current->pid"]},
+}
 UP = "the workload is up"
 WORKLOAD = ("sh", "-c", f"echo {UP}; exec sleep 600")
 
@@ -71,6 +79,25 @@ class Calls:
             for name in reversed(names):
                 stack.enter_context(obj.programs[name].attach(strategy=strategy))
             return self.added(nullcontext())
+
+    def by_tracer(self, strategy: str, **options: Any) -> float:
+        """`fsession trace`, each call recorded; nobody reads meanwhile, the buffer is large."""
+        with trace(TARGET, host=self.host, strategy=strategy, ring_bytes=1 << 26, **options) as it:
+            added = self.added(nullcontext())
+            it.detach()
+            if len(it.read(0)) < CALLS and not {"filter", "pid"} & options.keys():
+                raise SystemExit("the tracer did not record each call")
+        return added
+
+    def measure_trace(self) -> dict[str, float]:
+        """What each feature of the tracer costs."""
+        strategies = ("native", "multi", "split")
+        plain = {f"each call, {one}": self.by_tracer(one) for one in strategies}
+        return plain | {
+            f"{name}, {one}": self.by_tracer(one, **options)
+            for name, options in TRACE_OPTIONS.items()
+            for one in strategies
+        }
 
     def measure(self) -> dict[str, float]:
         hand = {
@@ -197,6 +224,8 @@ def main() -> None:
     what, *words = sys.argv[1:]
     if what == "calls":
         figures = Calls(Path(words[0])).measure()
+    elif what == "traced":
+        figures = Calls(Path(words[0])).measure_trace()
     elif what == "start":
         figures = measure_start()
     else:

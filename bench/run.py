@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md: run.py [--kernel 7.2] [--only calls,start,many,records].
+"""The figures of docs/benchmarks.md: run.py [--kernel 7.2] [--only PARTS], of `PARTS` below.
 
 Three runs of a guest and one measurement here. Ratios are made of figures of one run, side by side.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
-PARTS = ("calls", "start", "many", "records")
+PARTS = ("calls", "traced", "start", "many", "records")
 MANY = "[a-e]*"  # somewhat over 10,000 functions that can be traced
 PROJECT = {str(ROOT / "bench"): "/root/bench", str(ROOT / "tests" / "kernel"): "/root/tests/kernel"}
 
@@ -84,6 +84,15 @@ def calls(kernel: str) -> Iterator[Row]:
     yield Row("histogram: split / native", ratio, 1.4)
 
 
+def traced(kernel: str) -> Iterator[Row]:
+    """Machine instructions that `fsession trace` adds to a call."""
+    seen = in_guest(kernel, "traced", "/root/objects/hist.bpf.o", icount=True)
+    for name, value in seen.items():
+        limit = 900 if name == "each call, native" else None
+        yield Row(name, value, limit, "instructions")
+    yield Row("split / native", seen["each call, split"] / seen["each call, native"], 1.5)
+
+
 def start(kernel: str) -> Iterator[Row]:
     """From Enter to attached, for one function."""
     seen = in_guest(kernel, "start")
@@ -122,7 +131,7 @@ def main() -> None:
     include = [ROOT / "tests" / "kernel" / "include"]
     source = ROOT / "bench" / "hist.bpf.c"
     (BUILD / "hist.bpf.o").write_bytes(compile_c(source, include_dirs=include))
-    measure = {"calls": calls, "start": start, "many": many, "records": records}
+    measure = {"calls": calls, "traced": traced, "start": start, "many": many, "records": records}
     try:
         for part in arguments.only.split(","):
             print(f"\n{measure[part].__doc__} Linux {arguments.kernel} x86_64, emulated")
