@@ -15,7 +15,7 @@ from fsession.btf.types import TypeId
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.recording.subset import Subset, check_value
-from fsession.trace import Function, Layout, Parameter, Signature, Summary
+from fsession.trace import Field, Form, Function, Layout, Parameter, Signature, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +34,13 @@ __all__ = [
 MAX_SLOTS = 12
 _MAX_STRINGS = 16
 _S64 = 1 << 63
+_MAX_FIELD_BYTES = 1 << 16
+_WORDS = (1, 2, 4, 8)
+_SIZES = {
+    Form.INT: _WORDS, Form.BOOL: _WORDS, Form.CHAR: _WORDS, Form.POINTER: (8,),
+    Form.SYMBOL: (8,), Form.IP4: (4,), Form.IP6: (16,), Form.MAC: (6,),
+}  # fmt: skip
+"""Of the forms that have sizes of their own."""
 
 
 @frozen
@@ -79,6 +86,9 @@ def _function(function: Function, types: int, subset: Subset) -> dict[str, Any]:
         "failure": signature.failure,
         "slots": function.layout.slots,
         "strings": function.layout.strings,
+        "exit_bytes": function.layout.exit_bytes,
+        "entry_bytes": function.layout.entry_bytes,
+        "fields": [asdict(field) | {"type": subset.add(field.type)} for field in function.fields],
         "params": [asdict(param) | {"type": subset.add(param.type)} for param in signature.params],
     }
 
@@ -109,9 +119,35 @@ def _read_function(plain: _Plain, types: Sequence[Types]) -> Function:
         of,
     )
     layout = Layout(
-        plain.number("slots", slots, MAX_SLOTS), plain.number("strings", 0, _MAX_STRINGS)
+        plain.number("slots", slots, MAX_SLOTS),
+        plain.number("strings", 0, _MAX_STRINGS),
+        plain.number("exit_bytes", 0, _MAX_FIELD_BYTES),
+        plain.number("entry_bytes", 0, _MAX_FIELD_BYTES),
     )
-    return Function.of(signature, layout)
+    fields = tuple(_read_field(item, of) for item in plain.items("fields"))
+    return Function.of(signature, layout, fields=fields)
+
+
+def _read_field(plain: _Plain, types: Types) -> Field:
+    """Of an expression that was shown."""
+    name = plain.text("form")
+    if name not in set(Form):
+        raise BadInputError(f"'{name}' is no form of a value")
+    form = Form(name)
+    size = plain.number("size", 1, _MAX_FIELD_BYTES)
+    unit = plain.number("unit", 0, 8)
+    wanted = _SIZES.get(form)
+    if (wanted and size not in wanted) or (form is Form.ARRAY and (not unit or size % unit)):
+        raise BadInputError(f"a value of the form '{form}' has no {size} bytes")
+    return Field(
+        plain.text("text"),
+        form,
+        size,
+        plain.flag("signed"),
+        _type(plain, "type", types),
+        unit,
+        plain.flag("at_exit"),
+    )
 
 
 def _read_param(plain: _Plain, types: Types) -> Parameter:
@@ -146,7 +182,7 @@ def decode_summary(data: bytes) -> tuple[Summary, bool]:
     return Summary(**numbers, **texts, skipped=counts), plain.flag("last")  # type: ignore[arg-type]
 
 
-_NUMBERS = ("calls", "lost", "missed", "functions", "programs", "links")
+_NUMBERS = ("calls", "lost", "missed", "functions", "programs", "links", "faulted", "unsaved")
 
 
 def _json(data: bytes) -> Any:

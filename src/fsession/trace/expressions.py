@@ -11,6 +11,7 @@ A read that fails never counts as a zero: it goes on where the caller says.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,7 @@ def describe(scope: Scope, source: str) -> Field:
     A value of the entry (`Field.at_exit` is False) is one that reads memory, which may change
     while the function runs.
     """
-    text = source.strip()
+    text = re.sub(r"\s", " ", source).strip()
     if text in (Form.KSTACK, Form.USTACK) and text not in scope.params:
         return Field(text, Form(text), STACK_BYTES)
     found, build = _draft(scope)
