@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fsession.btf.encode import Builder
 from fsession.btf.types import Func, FuncProto, Int, Param
-from fsession.kernel.ringbuf import RingCore
+from fsession.ring import RingCore
 from fsession.trace.columns import to_columns
 from fsession.trace.decode import Decoder
 from fsession.trace.event import Function

@@ -11,7 +11,7 @@ from fsession.isa.insn import Insn, alu, call_helper, exit_, load_map_fd, mov, s
 from fsession.isa.insn import st as store
 from fsession.isa.opcode import R0, R1, R2, R3, R4, R6, R10, Alu, Size
 from fsession.kernel import KernelHost, KernelMap
-from fsession.kernel.ringbuf import HEADER_BYTES
+from fsession.ring import HEADER_BYTES
 from fsession.spec import MapSpec
 from fsession.uapi import FuncId, MapType, ProgType
 

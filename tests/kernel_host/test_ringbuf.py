@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsession.kernel.ringbuf import HEADER_BYTES, RingCore
+from fsession.ring import HEADER_BYTES, RingCore
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
 SIZE = 4096

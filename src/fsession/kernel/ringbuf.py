@@ -1,176 +1,22 @@
-"""The consumer of a BPF ring buffer (kernel/bpf/ringbuf.c).
-
-The map is mapped as three parts: one page whose first 8 bytes are the consumer's position (ours
-to write), one page with the producer's, and the data, mapped twice in a row so that a record that
-wraps is contiguous. Positions only grow; a record at position p lies at p modulo the data's size::
-
-    +------------------------------------------+-----------------------+
-    | length (30 bits) | discarded | busy      | page offset (kernel's) | data, 8-aligned
-    +------------------------------------------+-----------------------+
-     0                  bit 30      bit 31      4                        8
-
-`RingCore` is pure: it works on any buffers of that form. `KernelRingReader` maps and waits.
-
-Memory order: the kernel publishes a record by clearing its busy bit, and moves the producer's
-position before that. So the position must be read before the headers, the headers before the data,
-and all data before our own position is moved on; arm64 keeps no such order by itself, and Python
-has no word for it. `RingCore._order` releases and acquires a lock: a store with release and a load
-with acquire of one word, which C11 and arm64 keep in order, with everything before and behind them.
-It costs about 50 ns and is done once for many records, never for each.
-"""
+"""A ring buffer map of the kernel: mapped, waited for, read by `fsession.ring`."""
 
 from __future__ import annotations
 
 import mmap
 import select
-import struct
-from _thread import allocate_lock  # threading takes 1.5 ms to import
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import KernelError
+from fsession.ring import RingCore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from fsession.host import Fd, Map
 
-__all__ = ["HEADER_BYTES", "KernelRingReader", "RingCore"]
-
-HEADER_BYTES = 8
-_BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
-_HEADER = struct.Struct("<I")
-_ALIKE = 8  # so many equal headers in a row make more of them likely
-_MOST_AT_ONCE = 256  # records whose headers are read before their data
-
-
-class RingCore:
-    """Positions and records over the parts of a ring buffer.
-
-    `consumer` and `producer` are buffers of at least 8 bytes; `data` is twice `size` bytes long,
-    its second half the same memory as the first. `batched` counts the records given out by `batch`.
-    """
-
-    def __init__(
-        self, consumer: memoryview, producer: memoryview, data: memoryview, size: int
-    ) -> None:
-        self._consumer = consumer[:8].cast("Q")
-        self._producer = producer[:8].cast("Q")
-        self._data = data
-        self._mask = size - 1
-        self.batched = 0
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def _order(self) -> None:
-        """Everything before happens before everything behind: see the head of this file."""
-        self._lock.release()
-        self._lock.acquire()
-
-    @property
-    def pending_bytes(self) -> int:
-        """What lies between the producer and us, records still being written included."""
-        return self._producer[0] - self._consumer[0]
-
-    def records(self) -> Generator[memoryview, None, None]:
-        """The records that are complete, in order. A view is good until the next is asked for.
-
-        Space is given back to the kernel as the reading goes on. A record that was given out is
-        consumed, also if the reader stops there.
-        """
-        position, end = self._consumer[0], self._producer[0]
-        data = self._data
-        try:
-            while places := self._complete(position, end):
-                for start, length, following in places:
-                    position = following
-                    if length >= 0:
-                        yield data[start : start + length]
-                self._release(position)
-        finally:
-            self._release(position)
-
-    def _complete(self, position: int, end: int) -> list[tuple[int, int, int]]:
-        """``(start, length, next position)`` of complete records; the length of discarded is -1."""
-        unpack, data, mask = _HEADER.unpack_from, self._data, self._mask
-        places: list[tuple[int, int, int]] = []
-        self._order()
-        while position < end and len(places) < _MOST_AT_ONCE:
-            start = (position & mask) + HEADER_BYTES
-            header = unpack(data, start - HEADER_BYTES)[0]
-            if header & _BUSY:
-                break
-            length = header & _LENGTH
-            position += HEADER_BYTES + length + (-length & 7)
-            places.append((start, -1 if header & _DISCARDED else length, position))
-        self._order()
-        return places
-
-    def _release(self, position: int) -> None:
-        """Give the space before `position` back, before the producer is looked at again."""
-        self._order()
-        self._consumer[0] = position
-        self._order()
-
-    def batch(self) -> bytes:
-        """All complete records as the ring has them, headers included, copied at once.
-
-        For bulk decoding: records lie one behind the other, each 8-aligned; those discarded have
-        bit 30 of the header set. Empty if there is none.
-        """
-        position, end = self._consumer[0], self._producer[0]
-        start = position & self._mask
-        self._order()
-        length, count = _complete(self._data[start : start + end - position])
-        self._order()
-        self.batched += count
-        raw = bytes(self._data[start : start + length])
-        self._release(position + length)
-        return raw
-
-
-def _complete(ring: memoryview) -> tuple[int, int]:
-    """Bytes up to the first record that is still being written: a walk from header to header.
-
-    Then how many records those are, without the discarded ones.
-    """
-    at, end, last, alike, count = 0, len(ring), 0, 0, 0
-    unpack = _HEADER.unpack_from
-    while at < end:
-        header = unpack(ring, at)[0]
-        if header & _BUSY:
-            return at, count
-        step = HEADER_BYTES + (header & _LENGTH) + (-header & 7)
-        alike = alike + 1 if header == last else 0
-        last = header
-        run = 1
-        if alike >= _ALIKE:
-            run = _run(ring, at, step)
-            alike = 0
-        at += step * run
-        count += 0 if header & _DISCARDED else run
-    return min(at, end), count
-
-
-def _run(ring: memoryview, at: int, step: int) -> int:
-    """How many records from `at` on have the very same header: the usual case, taken in strides.
-
-    Strides grow as long as all in them are alike.
-    """
-    header, run, stride = bytes(ring[at : at + 4]), 1, 1
-    most = (len(ring) - at) // step
-    while run < most:
-        stride = min(stride * 4, most - run)
-        start = at + run * step
-        stop = start + stride * step
-        for byte in range(4):
-            column = bytes(ring[start + byte : stop : step])
-            stride = min(stride, len(column) - len(column.lstrip(header[byte : byte + 1])))
-        run += stride
-        if start + stride * step < stop:
-            break
-    return run
+__all__ = ["KernelRingReader"]
 
 
 class KernelRingReader:

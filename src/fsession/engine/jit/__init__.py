@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["ARCHITECTURES", "native"]
+__all__ = ["ARCHITECTURES", "native", "native_images"]
 
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 """What ``uname -m`` says, and the module that makes code for it."""
@@ -22,3 +22,9 @@ def native() -> ModuleType | None:
     """The module for this machine; None if there is none."""
     name = ARCHITECTURES.get(os.uname().machine)
     return import_module(f"{__name__}.{name}") if name else None
+
+
+def native_images() -> ModuleType | None:
+    """The same for the images of trampolines."""
+    name = ARCHITECTURES.get(os.uname().machine)
+    return import_module(f"{__name__}.{name}_images") if name else None

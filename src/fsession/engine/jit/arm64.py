@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from fsession.engine.jit.code import CallTarget
     from fsession.isa.insn import Insn
 
-__all__ = ["ENTRY_BYTES", "ENTRY_NOP", "compile_code"]
+__all__ = [
+    "ENTRY_BYTES",
+    "ENTRY_NOP",
+    "UCONTEXT_PC",
+    "UCONTEXT_REGISTERS",
+    "compile_code",
+    "inline_code",
+    "read_thread_pointer",
+    "thread_pointer_load",
+]
 
 REGISTERS = (7, 0, 1, 2, 3, 4, 19, 20, 21, 22, 25)
 X9, X10, X11, X12 = 9, 10, 11, 12
@@ -33,6 +42,9 @@ SP = 31
 ENTRY_NOP = bytes.fromhex("1f2003d5")
 ENTRY_BYTES = len(ENTRY_NOP)
 MAX_TAIL_CALLS = 33
+UCONTEXT_REGISTERS = {register: 184 + 8 * register for register in range(31)}
+UCONTEXT_PC = 184 + 8 * 32
+"""Offsets in ``ucontext_t``, by the machine's number of the register."""
 
 _SOURCE_X = 8
 _RET = 0xD65F03C0
@@ -76,6 +88,11 @@ _PLAIN = {
 def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
     """Code of a program, each function behind an `ENTRY_NOP`; `calls` resolves what is outside."""
     return _Compiler(insns, calls).compile()
+
+
+def inline_code(insns: Sequence[Insn]) -> bytes:
+    """Code of a few instructions without calls, jumps and stack, to stand where a call stood."""
+    return _Compiler(insns, lambda _: 0).inline()
 
 
 def _patch(data: bytearray, at: int, distance: int) -> None:
@@ -173,6 +190,11 @@ def thread_pointer_load(reg: int, offset: int) -> bytes:
     return words(0xD53BD040 | X12) + load_imm(X11, offset) + words(0xF86B6980 | reg)
 
 
+def read_thread_pointer() -> bytes:
+    """A function that returns the thread pointer."""
+    return words(0xD53BD040, _RET)
+
+
 class _Compiler:
     """One program while it is translated."""
 
@@ -195,6 +217,11 @@ class _Compiler:
         data = self._code.finish()
         entries = {start: self._code.offset(("entry", start)) for start in self._shapes}
         return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
+
+    def inline(self) -> bytes:
+        for at, insn in zip(self._starts, self._insns, strict=False):
+            self._translate(insn, at)
+        return self._code.finish()
 
     # The frame.
 

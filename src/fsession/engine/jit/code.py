@@ -18,7 +18,7 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from fsession.isa.insn import Insn
 
-__all__ = ["Buffer", "CallTarget", "Code", "Fault", "Image", "place"]
+__all__ = ["Buffer", "CallTarget", "Code", "Fault", "Image", "clear_cache", "place"]
 
 CallTarget = Callable[["Insn"], "int | bytes"]
 """What a call of a helper or kfunc becomes: a call of this address, or these bytes."""
@@ -105,6 +105,11 @@ class Image:
 
     def __init__(self, address: int, size: int) -> None:
         self.address, self.size = address, size
+        self.holds: tuple[object, ...] = ()  # what the code points to
+
+    def entry(self, code: Code, slot: int = 0) -> int:
+        """Address of the function at `slot`."""
+        return self.address + code.entries[slot]
 
     @property
     def end(self) -> int:

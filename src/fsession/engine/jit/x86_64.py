@@ -24,13 +24,46 @@ if TYPE_CHECKING:
     from fsession.engine.jit.code import CallTarget
     from fsession.isa.insn import Insn
 
-__all__ = ["ENTRY_BYTES", "ENTRY_NOP", "compile_code"]
+__all__ = [
+    "ENTRY_BYTES",
+    "ENTRY_NOP",
+    "R8",
+    "R9",
+    "RAX",
+    "RBP",
+    "RBX",
+    "RCX",
+    "RDI",
+    "RDX",
+    "RSI",
+    "RSP",
+    "UCONTEXT_PC",
+    "UCONTEXT_REGISTERS",
+    "X10",
+    "X11",
+    "call_address",
+    "compile_code",
+    "inline_code",
+    "load_imm",
+    "patch_distance",
+    "pop",
+    "push",
+    "read_thread_pointer",
+    "ri",
+    "rm",
+    "rr",
+    "thread_pointer_load",
+]
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, X10, X11, R12, R13, R14, R15 = range(16)
 REGISTERS = (RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP)
 ENTRY_NOP = bytes.fromhex("0f1f440000")
 ENTRY_BYTES = len(ENTRY_NOP)
 MAX_TAIL_CALLS = 33
+_GREGS = (R8, R9, X10, X11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP)
+UCONTEXT_REGISTERS = {register: 40 + 8 * at for at, register in enumerate(_GREGS)}
+UCONTEXT_PC = 40 + 8 * len(_GREGS)
+"""Offsets in ``ucontext_t``, by the machine's number of the register."""
 
 _SOURCE_X = 8
 _ALU_RR = {Alu.ADD: 0x01, Alu.OR: 0x09, Alu.AND: 0x21, Alu.SUB: 0x29, Alu.XOR: 0x31, Alu.MOV: 0x89}
@@ -61,7 +94,12 @@ def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
     return _Compiler(insns, calls).compile()
 
 
-def _patch(data: bytearray, at: int, distance: int) -> None:
+def inline_code(insns: Sequence[Insn]) -> bytes:
+    """Code of a few instructions without calls, jumps and stack, to stand where a call stood."""
+    return _Compiler(insns, lambda _: 0).inline()
+
+
+def patch_distance(data: bytearray, at: int, distance: int) -> None:
     """The last four bytes of an instruction are its distance."""
     struct.pack_into("<i", data, at - 4, distance)
 
@@ -131,13 +169,18 @@ def thread_pointer_load(reg: int, offset: int) -> bytes:
     return head + struct.pack("<i", offset)
 
 
+def read_thread_pointer() -> bytes:
+    """A function that returns the thread pointer."""
+    return thread_pointer_load(RAX, 0) + b"\xc3"
+
+
 class _Compiler:
     """One program while it is translated."""
 
     def __init__(self, insns: Sequence[Insn], calls: CallTarget) -> None:
         self._insns, self._calls = insns, calls
         self._starts = offsets(insns)
-        self._code = Buffer(_patch)
+        self._code = Buffer(patch_distance)
         self._shapes = {shape.start: shape for shape in shapes(insns)}
         self._shape = self._shapes[0]
         self._tails = any(shape.tail_calls for shape in self._shapes.values())
@@ -152,6 +195,11 @@ class _Compiler:
         data = self._code.finish()
         entries = {start: self._code.offset(("entry", start)) for start in self._shapes}
         return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
+
+    def inline(self) -> bytes:
+        for at, insn in zip(self._starts, self._insns, strict=False):
+            self._translate(insn, at)
+        return self._code.finish()
 
     # The frame.
 

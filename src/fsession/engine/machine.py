@@ -1,0 +1,442 @@
+"""`Machine`: the host of BPF programs in user space. No privileges, no kernel feature."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from itertools import count
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Self
+
+from fsession.btf.catalog import Types
+from fsession.btf.glob import glob_regex
+from fsession.btf.model import func_model
+from fsession.btf.types import Func, TypeId
+from fsession.engine.declare import Declarations, parse
+from fsession.engine.faults import faults
+from fsession.engine.functions import TEST_FUNCTIONS, NativeFunction
+from fsession.engine.jit import native
+from fsession.engine.link import KINDS, EngineLink, link_type
+from fsession.engine.memory import Block
+from fsession.engine.native import architecture
+from fsession.engine.objects import CObject, find_type
+from fsession.engine.printk import PrintkQueue
+from fsession.engine.program import EngineProgram, load_program
+from fsession.engine.ringbuf import EngineRingReader
+from fsession.engine.slow import slow_function
+from fsession.engine.table import EngineMap
+from fsession.engine.threads import CPU_COUNT
+from fsession.engine.trampoline import Graveyard, Trampoline
+from fsession.errors import BadInputError, KernelError, NotFoundError, UnsupportedError
+from fsession.host import Feature, LinkInfo
+from fsession.uapi import AttachType, ProgType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from fsession.host import Fd, LoadRequest, Map, Program
+    from fsession.spec import MapSpec
+
+__all__ = ["Machine"]
+
+_VMLINUX = Path("/sys/kernel/btf/vmlinux")
+_KERNEL = (7, 2)  # whose meaning the engine has
+_KFUNCS = (
+    "bool bpf_session_is_return(void *ctx)",
+    "u64 *bpf_session_cookie(void *ctx)",
+    "void *bpf_cast_to_kern_ctx(void *obj)",
+    "void *bpf_rdonly_cast(void *obj, u32 btf_id)",
+    "void bpf_rcu_read_lock(void)",
+    "void bpf_rcu_read_unlock(void)",
+    "int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end)",
+    "int *bpf_iter_num_next(struct bpf_iter_num *it)",
+    "void bpf_iter_num_destroy(struct bpf_iter_num *it)",
+)
+_WITHOUT = {
+    Feature.MODULE_BTF: "the engine has no modules",
+    Feature.TASK_STORAGE: "the engine has no task storage",
+    Feature.COMMON_ATTR: "the engine writes no such log",
+}
+_ENTRY_ONLY = (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI, AttachType.MODIFY_RETURN)
+_MULTI = tuple(kind for kind in KINDS if kind.name.endswith("_MULTI"))
+
+
+class Machine:
+    """A world of its own: functions, maps, programs, links, printed lines.
+
+    >>> with Machine() as machine:
+    ...     icmp_rcv = machine.define("int icmp_rcv(struct sk_buff *skb)", lambda skb: 0)
+    ...     with Object.open("session.bpf.o").load(machine) as obj, obj.attach():
+    ...         icmp_rcv(machine.new("struct sk_buff", len=84))
+    ...     print(machine.printed)
+    """
+
+    name = "engine"
+
+    def __init__(self, btf: Types | None = None, *, verify: bool = True) -> None:
+        self._verifies = verify
+        base = btf if btf is not None else _own_btf()
+        self._declared = Declarations(base, "engine")
+        self._functions: dict[str, NativeFunction] = {}
+        self._trampolines: dict[object, Trampoline] = {}
+        self._maps: dict[int, EngineMap] = {}
+        self._programs: dict[int, EngineProgram] = {}
+        self._links: dict[int, EngineLink] = {}
+        self._slow: dict[str, Any] = {}
+        self._queues: list[PrintkQueue] = []
+        self._ids = count(1)
+        self.lock = RLock()
+        self.graveyard = Graveyard()
+        self.printed: list[str] = []
+        self.failures: list[BaseException] = []
+        for text in _KFUNCS:
+            self._declared.add(parse(text))
+        self._types = self._declared.types()
+        if native() is not None:
+            faults()
+            for text, body in TEST_FUNCTIONS.values():
+                self._define(text, body)
+            self._types = self._declared.types()
+
+    # Functions and objects for tests.
+
+    def define(self, declaration: str, body: Callable[..., Any]) -> NativeFunction:
+        """A function with this declaration whose body is `body`, called with ints.
+
+        A bare name takes the declaration that the machine's BTF has.
+        """
+        with self.lock:
+            return self._define(declaration, body)
+
+    def _define(self, declaration: str, body: str | Callable[..., Any]) -> NativeFunction:
+        if declaration.isidentifier():
+            id = self._types.id_of(declaration, Func)
+        else:
+            id = self._declared.add(parse(declaration))
+            self._types = self._declared.types()
+        function = NativeFunction(self._types, id, body)
+        if function.name in self._trampolines:
+            raise BadInputError(f"'{function.name}' has programs attached: define it before")
+        self._functions[function.name] = function
+        return function
+
+    def new(self, c_type: str, **fields: Any) -> CObject:
+        """A zeroed C object by its type's name, ``struct sk_buff``, with some fields set."""
+        id = find_type(self._types, c_type)
+        return CObject(self._types, id, Block(self._types.size_of(id)), fields)
+
+    def function(self, name: str) -> NativeFunction:
+        """A function of the machine, to be called."""
+        if name not in self._functions:
+            raise NotFoundError("function of the machine", name).hint(
+                f'machine.define("{name}", …) makes one'
+            )
+        return self._functions[name]
+
+    def print(self, text: str) -> None:
+        """What `bpf_printk` does."""
+        self.printed += text.removesuffix("\n").split("\n")
+        for queue in self._queues:
+            queue.put(text)
+
+    # The host.
+
+    @property
+    def description(self) -> str:
+        return f"engine {os.uname().machine}"
+
+    @property
+    def cpu_count(self) -> int:
+        return CPU_COUNT
+
+    def types(self, module: str = "") -> Types:
+        if module:
+            raise NotFoundError("module", module)
+        return self._types
+
+    def program_types(self, program: Program) -> Types:
+        found = self._programs[program.id].request.types
+        if found is None:
+            raise KernelError(f"BTF of program '{program.name}'", errno.ENOENT)
+        return found
+
+    def modules(self) -> Sequence[str]:
+        return ()
+
+    def btf_fd(self, module: str) -> Fd:
+        raise NotFoundError("module", module)
+
+    def symbol(self, name: str, module: str = "") -> int | None:
+        found = self._functions.get(name)
+        return found.address if found and not module else None
+
+    def kconfig(self) -> Mapping[str, str]:
+        return {}
+
+    def version_code(self) -> int:
+        return _KERNEL[0] << 16 | _KERNEL[1] << 8
+
+    def supports(self, feature: Feature) -> bool:
+        return not self.why_not(feature)
+
+    def why_not(self, feature: Feature) -> str:
+        if native() is None:
+            return "there is no machine code for this architecture (EOPNOTSUPP)"
+        return _WITHOUT.get(feature, "")
+
+    def create_map(
+        self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
+    ) -> EngineMap:
+        with self.lock:
+            made = EngineMap(spec, next(self._ids), self._forget_map)
+            self._maps[made.id] = made
+            return made
+
+    def open_pinned_map(self, path: str) -> EngineMap | None:
+        return None
+
+    def open_program(self, place: str) -> EngineProgram:
+        for program in self._programs.values():
+            if place in (str(program.id), program.name):
+                return program
+        raise NotFoundError("loaded BPF program", place)
+
+    def load(self, request: LoadRequest) -> EngineProgram:
+        with self.lock:
+            self._check_load(request)
+            self._verify(request)
+            index = next(_indexes)
+            program = load_program(self, request, next(self._ids), index)
+            self._programs[program.id] = program
+            return program
+
+    def _check_load(self, request: LoadRequest) -> None:
+        what = f"load program '{request.name}'"
+        if native() is None:
+            raise KernelError(what, errno.EOPNOTSUPP).hint(
+                "there is no machine code for this architecture"
+            )
+        if request.type is not ProgType.TRACING:
+            return
+        if request.attach_type not in KINDS:
+            raise KernelError(what, errno.EOPNOTSUPP)
+        if request.attach_type in _MULTI:
+            return
+        self._target_model(request, what)
+
+    def _target_model(self, request: LoadRequest, what: str) -> None:
+        """The target exists and can be attached to: btf_distill_func_proto, and its address."""
+        types = self._types
+        if request.attach_program is not None:
+            types = self.program_types(request.attach_program)
+        if not 0 < request.attach_btf_id < len(types):
+            raise KernelError(what, errno.EINVAL)
+        if types.kind_of(TypeId(request.attach_btf_id)) is not Func:
+            raise KernelError(what, errno.EINVAL)
+        if request.attach_program is None:
+            name = types.name_of(TypeId(request.attach_btf_id))
+            if name not in self._functions:
+                raise KernelError(what, errno.ENOENT).hint(
+                    f'the machine has no function {name}: machine.define("{name}", …) makes one'
+                )
+        func_model(types, TypeId(request.attach_btf_id))
+
+    def _verify(self, request: LoadRequest) -> None:
+        if self._verifies:
+            raise UnsupportedError("verification in the engine").hint(
+                "Machine(verify=False) runs programs unverified: only those that you trust"
+            )
+
+    def link(
+        self,
+        program: Program,
+        attach_type: AttachType,
+        *,
+        cookie: int = 0,
+        target_program: Program | None = None,
+        target_btf_id: int = 0,
+    ) -> EngineLink:
+        with self.lock:
+            found = self._loaded(program)
+            what = f"attach '{program.name}'"
+            if attach_type is not found.request.attach_type or attach_type in _MULTI:
+                raise KernelError(what, errno.EINVAL)
+            if target_program is not None or target_btf_id:
+                raise KernelError(what, errno.EINVAL)
+            id = found.request.attach_btf_id
+            trampoline = self._trampoline(id, found.request.attach_program)
+            owner = found.request.attach_program
+            return self._add_link(
+                found, attach_type, [(trampoline, cookie)], cookie, owner.id if owner else 1, id
+            )
+
+    def link_multi(
+        self,
+        program: Program,
+        attach_type: AttachType,
+        btf_ids: Sequence[int],
+        cookies: Sequence[int] | None = None,
+    ) -> EngineLink:
+        with self.lock:
+            found = self._loaded(program)
+            what = f"attach '{program.name}' to {len(btf_ids)} functions"
+            wrong = attach_type is not found.request.attach_type or attach_type not in _MULTI
+            if wrong or not btf_ids or len(set(btf_ids)) != len(btf_ids):
+                raise KernelError(what, errno.EINVAL)
+            each = list(cookies or [0] * len(btf_ids))
+            if len(each) != len(btf_ids):
+                raise KernelError(what, errno.EINVAL)
+            targets = [
+                (self._trampoline(id, None), cookie)
+                for id, cookie in zip(btf_ids, each, strict=True)
+            ]
+            return self._add_link(found, attach_type, targets)
+
+    def _add_link(
+        self,
+        program: EngineProgram,
+        attach_type: AttachType,
+        targets: Sequence[tuple[Trampoline, int]],
+        cookie: int = 0,
+        object_id: int = 0,
+        btf_id: int = 0,
+    ) -> EngineLink:
+        id = next(self._ids)
+        info = LinkInfo(
+            id, link_type(attach_type), program.id, attach_type, object_id, btf_id, cookie
+        )
+        link = EngineLink(program, attach_type, id, targets, info)
+        self._links[id] = link
+        return link
+
+    def _trampoline(self, btf_id: int, owner: Program | None) -> Trampoline:
+        """Of a function, or of a program's function: made once."""
+        key: object = (owner.id, btf_id) if owner else self._types.name_of(TypeId(btf_id))
+        if key not in self._trampolines:
+            if owner is not None:
+                self._trampolines[key] = self._program_trampoline(self._loaded(owner), btf_id)
+            else:
+                if key not in self._functions:
+                    raise KernelError(f"attach to '{key}'", errno.ENOENT)
+                function = self._functions[str(key)]
+                self._trampolines[key] = function.trampoline(self.graveyard)
+        return self._trampolines[key]
+
+    def _program_trampoline(self, owner: EngineProgram, btf_id: int) -> Trampoline:
+        types = self.program_types(owner)
+        slots = [func.at for func in owner.request.funcs if func.type == btf_id]
+        if not slots:
+            raise KernelError(f"attach to '{owner.name}'", errno.EINVAL)
+        name, model = types.name_of(TypeId(btf_id)), func_model(types, TypeId(btf_id))
+        entry, nop = owner.entry_of(slots[0]), architecture().ENTRY_NOP
+        return Trampoline(name, entry, nop, model, self.graveyard)
+
+    def traceable(self, glob: str = "*") -> Sequence[tuple[str, str]]:
+        pattern = re.compile(glob_regex(glob))
+        return sorted((name, "") for name in self._functions if pattern.fullmatch(name))
+
+    def printk_lines(self) -> PrintkQueue:
+        queue = PrintkQueue(self._queues.remove)
+        self._queues.append(queue)
+        return queue
+
+    def ring_buffer(self, map: Map, callback: Callable[[memoryview], None]) -> EngineRingReader:
+        return EngineRingReader(self._maps[map.id], callback)
+
+    # What programs ask while they are loaded and run.
+
+    def map_of(self, fd: int) -> EngineMap:
+        if fd not in self._maps:
+            raise KernelError("load program", errno.EBADF)
+        return self._maps[fd]
+
+    def symbol_of_id(self, btf_id: int) -> int:
+        name = self._types.name_of(TypeId(btf_id))
+        address = self.symbol(name)
+        if address is None:
+            raise KernelError(f"address of '{name}'", errno.ENOENT)
+        return address
+
+    def kfunc_name(self, btf_id: int, off: int) -> str:
+        known = 0 < btf_id < len(self._types) and not off
+        if not known or self._types.kind_of(TypeId(btf_id)) is not Func:
+            raise KernelError("load program", errno.EINVAL)
+        return self._types.name_of(TypeId(btf_id))
+
+    def slow(self, name: str) -> int:
+        """The address of a helper that is Python."""
+        if name not in self._slow:
+            self._slow[name] = slow_function(self, name)
+        return ctypes.cast(self._slow[name], ctypes.c_void_p).value or 0
+
+    def call_test_functions(self, attach_type: AttachType | None) -> int:
+        """As the kernel's test run of a tracing program; the result is wrong if a sum is."""
+        if attach_type is AttachType.MODIFY_RETURN:
+            number = Block(4, b"\1")
+            result = self.function("bpf_modify_return_test")(1, number.address)
+            side = int.from_bytes(number.read(), "little") == 2
+            return side << 16 | result & 0xFFFF
+        words = iter(range(1, 22))
+        for name, expected in zip(TEST_FUNCTIONS, (2, 5, 15, 34, 65, 111), strict=False):
+            function = self.function(name)
+            result = function(*(next(words) for _ in function.model.args))
+            if result != expected:
+                raise KernelError(f"test run: {name} gave {result}", errno.EFAULT)
+        argument = Block(16)
+        for name, value in (("7", 0), ("8", argument.address), ("9", argument.address), ("10", 0)):
+            if self.function(f"bpf_fentry_test{name}")(value):
+                raise KernelError(f"test run: bpf_fentry_test{name}", errno.EFAULT)
+        return 0
+
+    def _loaded(self, program: Program) -> EngineProgram:
+        found = self._programs.get(program.id)
+        if found is None:
+            raise KernelError(f"use of program '{program.name}'", errno.EBADF)
+        return found
+
+    def forget_program(self, program: EngineProgram) -> None:
+        self._programs.pop(program.id, None)
+        for key in [key for key in self._trampolines if isinstance(key, tuple)]:
+            if key[0] == program.id:
+                self._trampolines.pop(key).close()
+
+    def forget_link(self, link: EngineLink) -> None:
+        self._links.pop(link.id, None)
+
+    def _forget_map(self, map: EngineMap) -> None:
+        """The memory stays: programs that are loaded may still use it."""
+
+    def close(self) -> None:
+        """Detach everything. Memory goes when nobody can be inside."""
+        with self.lock:
+            for link in list(self._links.values()):
+                link.close()
+            for program in list(self._programs.values()):
+                program.close()
+            self.graveyard.sweep()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_indexes = count()
+
+
+def _own_btf() -> Types | None:
+    """Of the kernel of this machine, if it can be read."""
+    try:
+        return Types.from_bytes(_VMLINUX.read_bytes(), name="vmlinux")
+    except OSError:
+        return None

@@ -1,0 +1,194 @@
+"""Trampolines: a target's lists of programs, and the image that is made anew for every change.
+
+The entry of a target with programs is a jump to its stub, code that stays. The stub counts the call
+in and goes on where a word of memory says: to the image of the moment. So a change is one store,
+seen by all threads at once. An old image is freed when every thread has been seen outside of all
+images since: the count is the thread's own, and a barrier in all threads comes before it is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from fsession.engine.jit.code import clear_cache, place
+from fsession.engine.jit.plan import Node, Plan
+from fsession.engine.memory import Block, peek, poke
+from fsession.engine.native import images
+from fsession.engine.threads import GONE, INSIDE, threads
+from fsession.errors import KernelError
+
+if TYPE_CHECKING:
+    from fsession.btf.model import FuncModel
+    from fsession.engine.jit.code import Image
+
+__all__ = ["FENTRY", "FEXIT", "FMOD_RET", "Attached", "Graveyard", "Trampoline", "write_code"]
+
+FENTRY, FMOD_RET, FEXIT = "fentry", "fmod_ret", "fexit"
+MOST_NODES = {"x86_64": 36, "aarch64": 37}  # BPF_MAX_TRAMP_LINKS of Linux 7.2
+PAGE_BYTES = 4096
+
+
+def write_code(address: int, data: bytes) -> None:
+    """Change finished code: by the process's memory file, so that the page stays as it is."""
+    fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        start = address & -8
+        if address + len(data) <= start + 8:  # one word: a thread sees the old or the new
+            word = bytearray(peek(start).to_bytes(8, "little"))
+            word[address - start : address - start + len(data)] = data
+            address, data = start, bytes(word)
+        os.pwrite(fd, data, address)
+    finally:
+        os.close(fd)
+    clear_cache(address, len(data))
+
+
+class Graveyard:
+    """Old images, until no thread can be inside."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Image, set[int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, image: Image) -> None:
+        self.sweep()
+        self._waiting.append((image, self._inside(set(threads().blocks()))))
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Free what nobody is inside of any more."""
+        left = []
+        for image, blocks in self._waiting:
+            blocks = self._inside(blocks) if blocks else blocks
+            if blocks:
+                left.append((image, blocks))
+            else:
+                image.close()
+        self._waiting = left
+
+    def _inside(self, blocks: set[int]) -> set[int]:
+        if not threads().barrier():
+            return blocks  # never freed: nothing says when a thread has left
+        return {block for block in blocks if peek(block + INSIDE) and not peek(block + GONE)}
+
+
+class Attached:
+    """One link's place on a target: its program and the word that switches its blocks off."""
+
+    def __init__(self, program: int, kinds: tuple[str, ...], node: Node, enabled: Block) -> None:
+        self.program, self.kinds, self.node, self.enabled = program, kinds, node, enabled
+
+
+class Trampoline:
+    """Of one target: `entry` is its patchable place, whose bytes are `original`."""
+
+    def __init__(
+        self, name: str, entry: int, original: bytes, model: FuncModel, graveyard: Graveyard
+    ) -> None:
+        self.name, self.entry, self.model = name, entry, model
+        self.vectors = True
+        self._original, self._graveyard = original, graveyard
+        self._attached: list[Attached] = []
+        self._image: Image | None = None
+        self._stub: Image | None = None
+        self._slot = Block(8)
+        self.extended = False
+
+    @property
+    def body(self) -> int:
+        return self.entry + len(self._original)
+
+    @property
+    def node_count(self) -> int:
+        return sum(len(attached.kinds) for attached in self._attached)
+
+    def attach(self, attached: Attached) -> None:
+        """Put a link's nodes at the head of their lists. Raises the kernel's errnos."""
+        what = f"attach to '{self.name}'"
+        if self.extended or any(other.program == attached.program for other in self._attached):
+            raise KernelError(what, errno.EBUSY)
+        most = MOST_NODES.get(os.uname().machine, 38)
+        if self.node_count + (len(attached.kinds) > 1) >= most:
+            raise KernelError(what, errno.E2BIG)
+        if not self._attached:
+            self._check_entry(what)
+        self._attached.insert(0, attached)
+        try:
+            self._update(what)
+        except BaseException:
+            self._attached.remove(attached)
+            raise
+
+    def detach(self, attached: Attached) -> None:
+        """Never fails: the link's blocks are switched off in all images that still run."""
+        poke(attached.enabled.address, 8, 0)
+        self._attached.remove(attached)
+        self._update(f"detach from '{self.name}'")
+
+    def close(self) -> None:
+        for attached in list(self._attached):
+            self.detach(attached)
+
+    def _check_entry(self, what: str) -> None:
+        have = bytes(peek(self.entry + at, 1) for at in range(len(self._original)))
+        if have != self._original:
+            raise KernelError(what, errno.EBUSY).hint(
+                f"the entry of '{self.name}' has {have.hex()}: someone else changed it"
+            )
+
+    def _update(self, what: str) -> None:
+        old = self._image
+        if not self._attached:
+            write_code(self.entry, self._original)
+            poke(self._slot.address, 8, self._to_body)
+            self._image = None
+        else:
+            first = old is None
+            self._image = self._make(what)
+            poke(self._slot.address, 8, self._image.address)
+            if first:
+                self._redirect()
+        if old is not None:
+            self._graveyard.add(old)
+
+    def _make(self, what: str) -> Image:
+        if self._stub is None:
+            self._make_stub()
+        nodes = {
+            kind: tuple(each.node for each in self._attached if kind in each.kinds)
+            for kind in (FENTRY, FMOD_RET, FEXIT)
+        }
+        plan = Plan(
+            self.model,
+            self.entry,
+            self.body,
+            self._leave,
+            self._to_body,
+            threads().offset,
+            nodes[FENTRY],
+            nodes[FMOD_RET],
+            nodes[FEXIT],
+            ip_arg=any(each.node.uses_ip for each in self._attached),
+            vectors=self.vectors,
+        )
+        code = images().image(plan)
+        if len(code) > PAGE_BYTES:
+            raise KernelError(what, errno.E2BIG)
+        image = place(code)
+        image.holds = tuple(self._attached)
+        return image
+
+    def _make_stub(self) -> None:
+        arch = images()
+        stub = arch.stub(threads().offset, threads().start.address, self._slot.address, self.body)
+        self._stub = place(stub.data, near=self.entry, reach=arch.REACH)
+        self._leave = self._stub.address + stub.leave
+        self._to_body = self._stub.address + stub.to_body
+
+    def _redirect(self) -> None:
+        assert self._stub is not None
+        write_code(self.entry, images().entry_jump(self.entry, self._stub.address))
