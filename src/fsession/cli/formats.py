@@ -48,6 +48,7 @@ FORMATS = {
     "html": Format("html", "HtmlSink", summed=True),
     "folded": Format("folded", "FoldedSink"),
     "csv": Format("csv", "CsvSink"),
+    "parquet": Format("arrow", "ParquetSink", binary=True, extra="arrow"),
 }
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
+    import pyarrow
+
     from fsession.trace import Function
 
 __all__ = ["Recording"]
@@ -104,6 +106,12 @@ class Recording:
             calls = [self._call(record) for record in records(span)]
             self._read += len(calls)
             yield calls
+
+    def to_arrow(self) -> pyarrow.Table:
+        """All calls as a table, for notebooks; ``.to_pandas()`` makes a data frame of it."""
+        from fsession.sinks.arrow import to_table
+
+        return to_table(self)
 
     def spans(self) -> Iterator[memoryview]:
         """The records as they lay in the ring buffer, whole ones, many at once."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    import pyarrow
+
     from fsession.host import Host
 
 __all__ = ["AT_ONCE", "RING_BYTES", "Tracer", "trace"]
@@ -182,6 +184,15 @@ class Tracer:
         """Calls for ever, or until `max_events`."""
         while not self.is_done:
             yield from self.read(most=AT_ONCE)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Calls as a table, for notebooks: all until `max_events`, else those recorded by now.
+
+        ``.to_pandas()`` makes a data frame of it. Needs the extra ``fsession[arrow]``.
+        """
+        from fsession.sinks.arrow import to_table
+
+        return to_table(self.read(0) if self._max_events is None else self)
 
     def detach(self) -> None:
         """End the tracing; what has been recorded until now can still be read."""
