@@ -37,7 +37,7 @@ def calls(kernel):
         kernel.call("write", 1, 5, ret=5, strings=(FAULT,)),
         kernel.call("icmp_rcv", 0xFFFF_8F75_C8EF_D300, ret=1),
         kernel.call("filp_open", 0, 2, 3, ret=-2, strings=("",)),
-        kernel.call("tick"),
+        kernel.call("tick", prints={"jiffies": 5}),
     ]
 
 
@@ -53,6 +53,7 @@ def test_columns(calls, make):
     assert columns["ret"] == [-11, 5, 1, None, None]
     assert columns["ret_text"] == ["-EAGAIN (-11)", "5", "1", "ERR_PTR(-ENOENT)", None]
     assert columns["error"] == ["EAGAIN", None, None, "ENOENT", None]
+    assert columns["print.jiffies"] == [None] * 4 + [5]
     assert columns["more"] == [None] * 5
     assert table.schema.field("arg.count").type == pa.int64()
     assert table.schema.field("time").type == pa.timestamp("ns", "UTC")

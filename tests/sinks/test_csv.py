@@ -20,10 +20,17 @@ def rows(calls):
 
 
 def test_a_call(kernel):
-    (row,) = rows([kernel.call("filp_open", 1, 2, 3, ret=-2, strings=('/a,"b"',), comm="a\nb")])
+    (row,) = rows(
+        [
+            kernel.call(
+                "filp_open", 1, 2, 3, ret=-2, strings=('/a,"b"',), comm="a\nb", prints={"a+1": 7}
+            )
+        ]
+    )
     assert tuple(row) == COLUMNS
     assert row["args"] == 'name="/a,\\"b\\"", flags=2, mode=3'
     assert (row["ret"], row["error"]) == ("ERR_PTR(-ENOENT)", "ENOENT")
+    assert row["prints"] == "a+1=7"
     assert (row["comm"], row["duration_ns"], row["tid"]) == ("a\nb", "12345", "1433")
     assert (row["tree"], row["depth"]) == ("", "")
 

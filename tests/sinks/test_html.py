@@ -101,7 +101,8 @@ needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no chromium")
 @pytest.fixture
 def browser(kernel, tmp_path):
     calls = [call for tree in range(30) for call in graph(kernel, tree)]
-    calls += [kernel.call("write", 1, 77, ret=-11, strings=(EVIL,), duration_ns=40_000)]
+    evil = {"strings": (EVIL,), "prints": {"a+b": 7}}
+    calls += [kernel.call("write", 1, 77, ret=-11, duration_ns=40_000, **evil)]
     path = tmp_path / "page.html"
     path.write_text(page(calls), encoding="utf-8")
     with Browser(tmp_path / "profile") as browser:
@@ -153,6 +154,7 @@ def test_in_a_browser(browser):
     assert shown(browser, "#found") == ["1 of 31 listed"]
     (row,) = shown(browser, "#calls .call")
     assert f'write(buf="{EVIL}", count=77) = -EAGAIN (-11)' in row
+    assert "a+b = 7" in row
     assert shown(browser, "#calls mark") == ["count=77"]
     assert len(shown(browser, "#slowest tbody tr")) == 1
     keep_screenshot(browser, "search")

@@ -35,7 +35,7 @@ def sent(request, kernel):
         calls = [
             *graph(kernel),
             *graph(kernel, tree=8),
-            kernel.call("give", 2**64 - 7, 0, 1, ret=5),
+            kernel.call("give", 2**64 - 7, 0, 1, ret=5, prints={"p.a": 7}),
         ]
         send(calls, endpoint)
     return received
@@ -75,6 +75,7 @@ def test_a_span(sent):
     assert (alone.parent_span_id, alone.status.code) == (b"", 0)
     assert values(alone.attributes)["fsession.arg.p"].startswith("{.a=-7,")
     assert values(alone.attributes)["fsession.arg.once"] is True
+    assert values(alone.attributes)["fsession.print.p.a"] == 7
 
 
 def test_histograms(sent):

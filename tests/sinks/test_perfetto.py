@@ -150,6 +150,12 @@ def test_values(kernel, name, words, changes, arg, value):
     assert args[arg] == value
 
 
+def test_values_of_expressions(kernel):
+    seen = read([kernel.call("tick", prints={"jiffies": 5})])
+    ((*_, args),) = seen.slices[1432, 1433, "ping"]
+    assert args == {"jiffies": ("int_value", 5)}
+
+
 def test_the_end_is_told(kernel):
     (end,) = read([kernel.call("tick")]).instants
     assert (end["lost"], end["missed"]) == (("int_value", 1), ("int_value", 2))

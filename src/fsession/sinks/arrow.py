@@ -1,6 +1,7 @@
 """Calls as columns of Apache Arrow: Parquet files, tables for notebooks.
 
-Each argument has a column of its own, ``arg.NAME``, with the type that its values have. A file's
+Each argument has a column of its own, ``arg.NAME``, with the type that its values have; so has the
+value of each expression, ``print.EXPR``. A file's
 columns are settled by its first calls (`GROUP` of them); what has no place in them, arguments of
 functions that came later or values of another type, is kept in ``more``, as JSON.
 
@@ -97,7 +98,10 @@ def to_table(calls: Iterable[Call]) -> pa.Table:
 
 
 def _args(call: Call) -> dict[str, _Plain]:
-    return {f"arg.{name}": _plain(value) for name, value in call.args.items()}
+    out = {f"arg.{name}": _plain(value) for name, value in call.args.items()}
+    for name, value in call.prints.items():
+        out[f"print.{name}"] = _plain(value)
+    return out
 
 
 def _plain(value: Value) -> _Plain:

@@ -21,7 +21,7 @@ __all__ = ["COLUMNS", "CsvSink"]
 
 COLUMNS = (
     "time_ns", "start_ns", "duration_ns", "pid", "tid", "comm", "cpu", "module", "function",
-    "args", "ret", "error", "tree", "order", "parent", "depth",
+    "args", "ret", "error", "prints", "tree", "order", "parent", "depth",
 )  # fmt: skip
 
 
@@ -45,10 +45,11 @@ class CsvSink:
 
 def _row(call: Call) -> tuple[object, ...]:
     args = ", ".join(f"{name}={text(value)}" for name, value in call.args.items())
+    prints = ", ".join(f"{name}={text(value)}" for name, value in call.prints.items())
     ret = call.ret
     place = call.place
     return (
         call.wall_ns, call.start_ns, call.duration_ns, call.pid, call.tid, call.comm, call.cpu,
-        call.module, call.function, args, "" if call.is_void else text(ret), error_of(ret),
+        call.module, call.function, args, "" if call.is_void else text(ret), error_of(ret), prints,
         *((place.tree, place.order, place.parent, place.depth) if place else ("", "", "", "")),
     )  # fmt: skip

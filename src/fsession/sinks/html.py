@@ -133,6 +133,7 @@ def _row(call: Call) -> dict[str, Any]:
         "name": call.label,
         "args": ", ".join(f"{name}={text(value)}" for name, value in call.args.items()),
         "ret": None if call.is_void else text(call.ret),
+        "prints": "   ".join(f"{name} = {text(value)}" for name, value in call.prints.items()),
         "failed": bool(error_of(call.ret)),
         "took": call.duration_ns,
         "time": clock(call.wall_ns),

@@ -223,6 +223,8 @@ def _attributes(call: Call) -> dict[str, str | int | bool]:
         "cpu.logical_number": call.cpu,
         **{f"fsession.arg.{name}": _attribute(value) for name, value in call.args.items()},
     }
+    for name, value in call.prints.items():
+        out[f"fsession.print.{name}"] = _attribute(value)
     if not call.is_void:
         out["fsession.ret"] = _attribute(call.ret)
     return out

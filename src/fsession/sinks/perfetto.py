@@ -110,6 +110,8 @@ class PerfettoSink:
             _annotate(event.debug_annotations.add(), name, value)
         if not call.is_void:
             _annotate(event.debug_annotations.add(), "return", call.ret)
+        for name, value in call.prints.items():
+            _annotate(event.debug_annotations.add(), name, value)
 
     def _on_cpu(self, call: Call) -> None:
         end_ns = call.start_ns + call.duration_ns

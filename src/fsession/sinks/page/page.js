@@ -134,12 +134,13 @@ function drawSlowest() {
 
 // -- calls ---------------------------------------------------------------------------------------
 
-const haystack = (call) => `${call.name}(${call.args}) = ${call.ret} ${call.task}`.toLowerCase();
+const haystack = (call) => `${call.name}(${call.args}) = ${call.ret} ${call.task} ${call.prints}`.toLowerCase();
 const matches = (call) => !query || haystack(call).includes(query);
 
 function words(call) {
   const parts = [marked(`${call.name}(${call.args})`)];
   if (call.ret !== null) parts.push(" = ", element("span", { className: call.failed ? "error" : "" }, marked(call.ret)));
+  if (call.prints) parts.push(element("div", { className: "prints" }, marked(call.prints)));
   return parts;
 }
 
