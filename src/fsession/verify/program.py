@@ -1,0 +1,146 @@
+"""What must hold of a program as a whole: its type, its target, its maps, its stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsession.btf.types import Struct, TypeId, Union
+from fsession.isa.insn import InsnOff
+from fsession.isa.opcode import Pseudo
+from fsession.uapi import AttachType, ProgType
+from fsession.verify.map_rules import check_sleepable_map
+from fsession.verify.problem import NotJudgedError, RefusedError
+from fsession.verify.state import MAX_FRAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fsession.btf.catalog import Types
+    from fsession.spec import MapSpec
+    from fsession.verify.limits import Limits
+    from fsession.verify.subject import Subject
+
+__all__ = ["check_depth", "check_program"]
+
+_TYPES = (ProgType.TRACING, ProgType.RAW_TRACEPOINT, ProgType.KPROBE)
+_SESSIONS = {AttachType.TRACE_FSESSION: (7, 0), AttachType.TRACE_FSESSION_MULTI: (7, 2)}
+_TRACING = {
+    AttachType.TRACE_FENTRY: (5, 5),
+    AttachType.TRACE_FEXIT: (5, 5),
+    AttachType.MODIFY_RETURN: (5, 7),
+    AttachType.TRACE_RAW_TP: (5, 5),
+    AttachType.TRACE_FENTRY_MULTI: (7, 2),
+    AttachType.TRACE_FEXIT_MULTI: (7, 2),
+    **_SESSIONS,
+}
+_FIELDS = (
+    "bpf_spin_lock", "bpf_timer", "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node",
+    "bpf_refcount", "bpf_wq", "bpf_task_work", "bpf_res_spin_lock",
+)  # fmt: skip
+_STACK = 512
+_NOT_TRACEABLE = ("do_exit", "do_group_exit", "kthread_complete_and_exit", "kthread_exit")
+_NORETURN = frozenset((*_NOT_TRACEABLE, "make_task_dead", "__ia32_sys_exit", "__x64_sys_exit"))
+_NORETURN_SINCE = (6, 16)
+
+
+def check_program(subject: Subject, limits: Limits) -> None:
+    """Raises for what no instruction is to blame for."""
+    if subject.type not in _TYPES:
+        raise NotJudgedError(
+            f"programs of type {subject.type.name}",
+            advice="tracing programs, raw tracepoints and kprobes are",
+        )
+    if subject.type == ProgType.TRACING:
+        _check_tracing(subject, limits)
+    elif subject.sleepable:
+        raise RefusedError(
+            "Only fentry/fexit/fsession/fmod_ret, lsm, iter, uprobe, and struct_ops programs can "
+            "be sleepable"
+        )
+    used = {
+        insn.imm & 0xFFFF_FFFF
+        for insn in subject.insns
+        if insn.is_lddw and insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE)
+    }
+    for number in used:
+        spec = subject.maps.get(number)
+        if spec is not None:
+            _check_map(subject, spec)
+
+
+def _check_tracing(subject: Subject, limits: Limits) -> None:
+    kind = subject.attach_type
+    since = _TRACING.get(kind) if kind is not None else None
+    if since is None:
+        raise NotJudgedError(f"attach type {kind.name if kind is not None else 'none'}")
+    if since > limits.version:
+        raise RefusedError(
+            f"attach type {kind.name if kind else ''} is not known",
+            advice=f"it exists since Linux {since[0]}.{since[1]}",
+        )
+    if subject.sleepable and kind == AttachType.TRACE_RAW_TP:
+        raise RefusedError(
+            "Only fentry/fexit/fsession/fmod_ret, lsm, iter, uprobe, and struct_ops programs can "
+            "be sleepable"
+        )
+    if kind == AttachType.MODIFY_RETURN:
+        raise NotJudgedError("which functions fmod_ret may change")
+    if subject.sleepable and limits.version < (7, 2):
+        return
+    name = subject.target_name
+    exits = kind in (AttachType.TRACE_FEXIT, AttachType.TRACE_FSESSION)
+    if exits and name in _NORETURN and limits.version >= _NORETURN_SINCE:
+        raise RefusedError(
+            f"Attaching fexit/fsession/fmod_ret to __noreturn functions '{name}' is rejected."
+        )
+
+
+def _check_map(subject: Subject, spec: MapSpec) -> None:
+    if subject.sleepable:
+        check_sleepable_map(spec)
+    if subject.own_types is not None and spec.value_type:
+        field = _special(subject.own_types, spec.value_type)
+        if field:
+            raise NotJudgedError(f"map '{spec.name}', whose values have a {field}")
+
+
+def _special(types: Types, id: TypeId, depth: int = 0) -> str:
+    """The first field of a map's value that has rules of its own; "" for none."""
+    from fsession.btf.types import Array, Ptr, TypeTag
+
+    kind = types[types.strip(id)]
+    if isinstance(kind, Array):
+        return _special(types, kind.type, depth + 1)
+    if isinstance(kind, Ptr):
+        target = types[kind.type]
+        tagged = isinstance(target, TypeTag) and target.name.startswith(("kptr", "percpu_kptr"))
+        return "kptr" if tagged or isinstance(target, TypeTag) else ""
+    if not isinstance(kind, Struct | Union) or depth > 16:
+        return ""
+    if kind.name in _FIELDS:
+        return kind.name
+    for member in kind.members:
+        found = _special(types, member.type, depth + 1)
+        if found:
+            return found
+    return ""
+
+
+def check_depth(used: Mapping[int, int], calls: Mapping[InsnOff, tuple[InsnOff, ...]]) -> None:
+    """The stacks of functions that call each other fit into 512 bytes together.
+
+    `used` and `calls` are by the functions' first slots. Each takes a multiple of 32 bytes (the
+    kernel's JIT on x86_64 needs multiples of 16 only: we take the larger number).
+    """
+    work = [(InsnOff(0), 0, 1)]
+    while work:
+        start, total, depth = work.pop()
+        total += max(-(-used.get(start, 0) // 32) * 32, 32 if depth > 1 else 0)
+        if total > _STACK:
+            raise RefusedError(
+                f"combined stack size of {depth} calls is {total}. Too large",
+                advice=f"all functions of a call chain share {_STACK} bytes",
+            )
+        if depth > MAX_FRAMES:
+            raise RefusedError(f"the call stack of {depth} frames is too deep !")
+        work += [(callee, total, depth + 1) for callee in calls.get(start, ())]

@@ -1,0 +1,320 @@
+"""The walk: every way through the program, one instruction after the other.
+
+A way is a `State` that goes on until the program ends or a checkpoint covers it (`prune`). Where
+control may go two ways, a copy is put aside for later; the last one put aside is taken first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsession.isa.opcode import Class
+from fsession.verify.equal import covers, same
+from fsession.verify.problem import RefusedError
+from fsession.verify.prune import Checkpoint, followed, rebased
+from fsession.verify.ranges import UNKNOWN
+from fsession.verify.state import (
+    MAX_FRAMES,
+    Frame,
+    Kind,
+    Ref,
+    Reg,
+    State,
+    pointer,
+    reg_bit,
+    slot_bit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fsession.isa.insn import Insn
+    from fsession.verify.limits import Limits
+    from fsession.verify.structure import Structure
+    from fsession.verify.subject import Subject
+
+__all__ = ["OVER", "Walk"]
+
+OVER = -1
+"""What a step returns where a way ends."""
+
+_BUSY_JUMPS, _BUSY_INSNS = 20, 100
+_NEW_JUMPS, _NEW_INSNS = 2, 8
+_MAX_PENDING = 8192
+_JUMP_CLASSES = (Class.JMP, Class.JMP32)
+
+
+class Walk:
+    """What is the same for all ways: the program, what was seen of it, ids, counts."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        structure: Structure,
+        limits: Limits,
+        steps: Mapping[int, Callable[[Walk, State, Insn], int]],
+        *,
+        prune: bool = True,
+        listen: Callable[[State, Insn], None] | None = None,
+    ) -> None:
+        self.subject, self.structure, self.limits = subject, structure, limits
+        self.insns = 0
+        self.jumps = 0
+        self.state = State()
+        self._listen = listen
+        self._prune = prune
+        self._steps = [
+            (steps[insn.opcode], insn, insn.opcode & 7 in _JUMP_CLASSES) if insn else None
+            for insn in structure.code
+        ]
+        self.globals: dict[int, None] = {}
+        self._points: dict[int, list[Checkpoint]] = {}
+        self._pending: list[State] = []
+        self._last_id = 0
+        self._insns_at_point = self._jumps_at_point = 0
+        self._stack_used: dict[int, int] = {}
+
+    # -- what steps ask for ---------------------------------------------------------------------
+
+    def new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def readable(self, state: State, number: int) -> Reg:
+        """A register that is read. Raises where it was never written."""
+        reg = state.frames[-1].regs[number]
+        if not reg.kind:
+            raise RefusedError(
+                f"R{number} !read_ok",
+                advice="the register has no value here"
+                + (": calls overwrite r1 to r5" if 0 < number < 6 else ""),
+                regs=(number,),
+            )
+        return reg
+
+    def written(self, number: int) -> int:
+        """The number of a register that may be written."""
+        if number == 10:
+            raise RefusedError("frame pointer is read only", regs=(10,))
+        return number
+
+    def fork(self, state: State, at: int) -> State:
+        """A copy that will go on at `at`, later."""
+        other = state.copy()
+        other.at = at
+        if other.parent is not None:
+            other.parent.branches += 1
+        self._pending.append(other)
+        if len(self._pending) > _MAX_PENDING:
+            raise RefusedError("The sequence of 8193 jumps is too complex.")
+        return other
+
+    def acquire(self, state: State, what: str) -> int:
+        """A new reference, which must be released on every way."""
+        id = self.new_id()
+        state.refs = (*state.refs, Ref(id, state.at, what))
+        return id
+
+    def release(self, state: State, id: int) -> None:
+        """End a reference; every register that holds it is of no use any more."""
+        state.refs = tuple(ref for ref in state.refs if ref.id != id)
+
+        def ended(reg: Reg) -> Reg:
+            return Reg(Kind.SCALAR, UNKNOWN) if reg.ref == id else reg
+
+        state.change(ended)
+
+    def has_lock(self, reg: Reg) -> bool:
+        return False
+
+    def use_stack(self, depth: int, bytes: int) -> None:
+        """Note how deep the stack of a frame's function goes, for all frames together."""
+        start = self.state.frames[depth].start
+        if bytes > self._stack_used.get(start, 0):
+            self._stack_used[start] = bytes
+
+    @property
+    def stack_used(self) -> Mapping[int, int]:
+        """Bytes of stack by the function's first slot."""
+        return self._stack_used
+
+    def widen(self, state: State, other: State) -> None:
+        """Forget of `other`, which starts a loop once more, the numbers that change each time and
+        that nothing needed so far: the loop then comes to an end sooner."""
+        point = self._seen_before(state)
+        if point is None:
+            return
+        for depth, (before, now) in enumerate(zip(point.state.frames, other.frames, strict=False)):
+            for number, (old, new) in enumerate(zip(before.regs, now.regs, strict=True)):
+                if self._changes(point, old, new, reg_bit(depth, number)):
+                    now.regs[number] = Reg(Kind.SCALAR, UNKNOWN)
+            for number, slot in before.stack.items():
+                held = now.stack.get(number)
+                if held is None or slot.reg is None or held.reg is None:
+                    continue
+                if slot.bytes == held.bytes == b"\x01" * 8 and self._changes(
+                    point, slot.reg, held.reg, slot_bit(depth, number)
+                ):
+                    now.stack[number] = held._replace(reg=Reg(Kind.SCALAR, UNKNOWN))
+
+    def _seen_before(self, state: State) -> Checkpoint | None:
+        """The last checkpoint of this way at this instruction, before the newest."""
+        point = state.parent
+        point = point.parent if point is not None and point.state.at == state.at else point
+        while point is not None:
+            if point.state.at == state.at and len(point.state.frames) == len(state.frames):
+                return point
+            point = point.parent
+        return None
+
+    def _changes(self, point: Checkpoint, old: Reg, new: Reg, place: int) -> bool:
+        return (
+            old.kind == Kind.SCALAR == new.kind
+            and old.range != new.range
+            and not point.precise & place
+        )
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    def enter(self, state: State, start: int, callback: object = None) -> Frame:
+        """Go into the function at `start`; its frame has no arguments yet."""
+        if len(state.frames) >= MAX_FRAMES:
+            raise RefusedError(
+                f"the call stack of {len(state.frames) + 1} frames is too deep",
+                advice=f"functions call each other at most {MAX_FRAMES} deep",
+            )
+        depth = len(state.frames)
+        frame = Frame(start, state.at, callback)
+        frame.regs[10] = pointer(Kind.STACK, depth)
+        state.frames.append(frame)
+        state.written |= ((1 << 64) - 1) << depth * 80 + 16
+        return frame
+
+    def note_global(self, start: int) -> None:
+        """The global function at `start` is called, so it must be verified, too."""
+        self.globals[start] = None
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def run(self, first: State) -> None:
+        """Walk every way from `first`. Raises `RefusedError` with its place."""
+        self._pending.append(first)
+        while self._pending:
+            state = self._pending.pop()
+            self.state = state
+            try:
+                self._follow(state)
+            except RefusedError as error:
+                if error.at < 0:
+                    error.at = state.at
+                raise
+            self._finish(state)
+
+    def _follow(self, state: State) -> None:
+        steps, points, listen = self._steps, self.structure.points, self._listen
+        most = self.limits.max_insns
+        while True:
+            at = state.at
+            self.insns += 1
+            if self.insns > most:
+                raise RefusedError(
+                    f"BPF program is too large. Processed {self.insns} insn",
+                    advice="fewer branches inside of loops, or loops of fewer rounds",
+                )
+            if at in points and self._covered(state):
+                return
+            step = steps[at]
+            assert step is not None
+            self.jumps += step[2]
+            state.path = (at, state.path)
+            if listen is not None:
+                listen(state, step[1])
+            next = step[0](self, state, step[1])
+            if next == OVER:
+                return
+            state.at = next
+
+    def _finish(self, state: State) -> None:
+        point = state.parent
+        while point is not None:
+            point.branches -= 1
+            if point.branches:
+                break
+            point = point.parent
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _covered(self, state: State) -> bool:
+        """True if an earlier state covers this one; else it may become a checkpoint."""
+        at = state.at
+        jumps = self.jumps - self._jumps_at_point
+        insns = self.insns - self._insns_at_point
+        forced = at in self.structure.forced
+        add = forced or (jumps >= _NEW_JUMPS and insns >= _NEW_INSNS)
+        known = self._points.setdefault(at, [])
+        looping = False
+        for point in list(known):
+            if point.branches:
+                if self._is_loop(point, state, forced=forced):
+                    followed(state, point)
+                    return True
+                looping = True
+                found = False
+            else:
+                found = self._prune and covers(point, state, self.live, marks=True, exact=False)
+            if found:
+                point.hits += 1
+                followed(state, point)
+                return True
+            if looping and not forced and jumps < _BUSY_JUMPS and insns < _BUSY_INSNS:
+                add = False
+            if add:
+                self._count_miss(known, point, forced=forced)
+        if add:
+            self._add(state, known)
+        return False
+
+    def _count_miss(self, known: list[Checkpoint], point: Checkpoint, *, forced: bool) -> None:
+        """Checkpoints that never help are not compared with for ever."""
+        point.misses += 1
+        factor = 64 if forced and point.branches else 3
+        if point.misses > point.hits * factor + factor:
+            known.remove(point)
+
+    def _is_loop(self, point: Checkpoint, state: State, *, forced: bool) -> bool:
+        """A state that comes back to where it came from: refused if nothing ever changes, covered
+        if it is a loop that the kernel itself ends and nothing new can happen in it."""
+        if forced:
+            return self._ends_by_kernel(point, state) and covers(
+                point, state, self.live, marks=False, exact=False
+            )
+        if self._progress(point.state) == self._progress(state) and same(point, state, self.live):
+            raise RefusedError(
+                f"infinite loop detected at insn {state.at}",
+                advice="nothing that the loop's condition depends on changes in it",
+            )
+        return False
+
+    def _ends_by_kernel(self, point: Checkpoint, state: State) -> bool:
+        return self._progress(point.state) != self._progress(state)
+
+    def _progress(self, state: State) -> tuple[int, ...]:
+        """Counts of what the kernel itself ends: rounds of may_goto, iterators, callbacks."""
+        depths = sum(frame.depth for frame in state.frames)
+        return state.goto_depth, state.loops, depths
+
+    def live(self, state: State, depth: int) -> int:
+        """The registers of a frame that are read later."""
+        if depth == len(state.frames) - 1:
+            return self.structure.live[state.at]
+        call = state.frames[depth + 1].call
+        return self.structure.live[call]
+
+    def _add(self, state: State, known: list[Checkpoint]) -> None:
+        self._jumps_at_point, self._insns_at_point = self.jumps, self.insns
+        kept = state.copy()
+        kept.path = None
+        point = Checkpoint(kept)
+        known.append(point)
+        state.parent = point
+        rebased(state)
