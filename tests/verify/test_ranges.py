@@ -59,7 +59,7 @@ def known(draw: st.DrawFn) -> tuple[Range, list[int]]:
 
 
 @given(known())
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_narrowing_loses_no_word(some):
     found, words = some
     assert all(found.holds(word) for word in words)
@@ -68,7 +68,7 @@ def test_narrowing_loses_no_word(some):
 
 
 @given(st.sampled_from(OPS), known(), known())
-@settings(max_examples=5000)
+@settings(max_examples=1500)
 def test_arithmetic(op, a, b):
     wide, half = alu(op, a[0], b[0]), alu32(op, a[0], b[0])
     for x in a[1]:
@@ -101,7 +101,7 @@ TESTS = {
 
 
 @given(st.sampled_from(list(TESTS)), known(), known(), st.booleans())
-@settings(max_examples=5000)
+@settings(max_examples=1500)
 def test_conditions(op, a, b, half):
     bits = 32 if half else 64
     expected = branch.outcome(op, a[0], b[0], half=half)

@@ -78,18 +78,24 @@ def _atomic(walk: Walk, state: State, insn: Insn, size: int) -> int:
     if size < 4:
         raise RefusedError("invalid atomic operand size")
     value = walk.readable(state, insn.src)
-    _check_atomic_target(walk, state, insn)
+    target = _check_atomic_target(walk, state, insn)
     if op == Atomic.CMPXCHG:
         compared = walk.readable(state, 0)
         _no_pointer(0, compared)
     _no_pointer(insn.src, value)
-    load(walk, state, insn.dst, insn.off, size)
+    if target.kind == Kind.STACK and target.range.mask:
+        raise RefusedError(
+            "variable offset stack pointer cannot be passed into helper function", regs=(insn.dst,)
+        )
+    old = load(walk, state, insn.dst, insn.off, size)
+    if not old.is_scalar:
+        old = scalar(loaded(size))
     store(walk, state, insn.dst, insn.off, size, scalar(loaded(size)))
     regs = state.frame.regs
     if op == Atomic.CMPXCHG:
-        regs[0] = scalar(loaded(size))
+        regs[0] = old
     elif op & _FETCH:
-        regs[walk.written(insn.src)] = scalar(loaded(size))
+        regs[walk.written(insn.src)] = old
     return state.at + 1
 
 

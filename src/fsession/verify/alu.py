@@ -32,23 +32,25 @@ if TYPE_CHECKING:
 __all__ = ["alu", "alu32", "compute"]
 
 _WHOLE = UNKNOWN[2:]
+_SHIFTS = (Alu.LSH, Alu.RSH, Alu.ARSH)
 _LOW = unsigned_range(0, U32)
 
 
 def alu(op: int, a: Range, b: Range) -> Range:
     """``a op b`` in 64 bits; shifts by what is no known number less than 64 give anything."""
-    if not a.mask and not b.mask:
+    if not a.mask and not b.mask and (b.value < 64 or op not in _SHIFTS):
         return constant(compute(op, a.value, b.value, 64))
     rule = _RULES.get(op)
     return rule(a, b) if rule else UNKNOWN
 
 
 def alu32(op: int, a: Range, b: Range) -> Range:
-    """``(u32)a op (u32)b``, extended by zeros."""
-    if not (a.mask | b.mask) & U32:
+    """``(u32)a op (u32)b``, extended by zeros; as the kernel, unknown in all bits where it has no
+    rule."""
+    if not (a.mask | b.mask) & U32 and (b.value & U32 < 32 or op not in _SHIFTS):
         return constant(compute(op, a.value & U32, b.value & U32, 32))
     rule = _RULES32.get(op)
-    return rule(a, b) if rule else _LOW
+    return rule(a, b) if rule else UNKNOWN
 
 
 def compute(op: int, a: int, b: int, bits: int) -> int:
@@ -182,7 +184,7 @@ def _lsh(a: Range, b: Range) -> Range:
 
 def _lsh32(a: Range, b: Range) -> Range:
     if b.mask & U32 or b.value & U32 > 31:
-        return _LOW
+        return UNKNOWN
     by = b.value & U32
     signed = interval.signed_mul((a.s32min, a.s32max), (1 << by, 1 << by), U32)
     unsigned = interval.unsigned_lsh((a.u32min, a.u32max), by, U32)
@@ -199,7 +201,7 @@ def _rsh(a: Range, b: Range) -> Range:
 
 def _rsh32(a: Range, b: Range) -> Range:
     if b.mask & U32 or b.value & U32 > 31:
-        return _LOW
+        return UNKNOWN
     by = b.value & U32
     unsigned = (a.u32min >> by, a.u32max >> by)
     return _half(tnum.rsh(a.tnum32, by), unsigned, (S32_MIN, S32_MAX))
@@ -215,7 +217,7 @@ def _arsh(a: Range, b: Range) -> Range:
 
 def _arsh32(a: Range, b: Range) -> Range:
     if b.mask & U32 or b.value & U32 > 31:
-        return _LOW
+        return UNKNOWN
     by = b.value & U32
     return _half(tnum.arsh(a.tnum32, by, U32), (0, U32), (a.s32min >> by, a.s32max >> by))
 
@@ -230,7 +232,7 @@ def _div(a: Range, b: Range) -> Range:
 def _div32(a: Range, b: Range) -> Range:
     by = b.value & U32
     if b.mask & U32 or not by:
-        return _LOW if b.mask & U32 else constant(0)
+        return UNKNOWN if b.mask & U32 else constant(0)
     return unsigned_range(a.u32min // by, a.u32max // by)
 
 
@@ -245,7 +247,7 @@ def _mod(a: Range, b: Range) -> Range:
 def _mod32(a: Range, b: Range) -> Range:
     by = b.value & U32
     if b.mask & U32 or not by:
-        return _LOW if b.mask & U32 else low_half(a)
+        return UNKNOWN if b.mask & U32 else low_half(a)
     return low_half(a) if a.u32max < by else unsigned_range(0, min(a.u32max, by - 1))
 
 

@@ -75,8 +75,6 @@ def check_memory(
 def _check_stack(
     walk: Walk, state: State, number: int, reg: Reg, size: int, *, write: bool, fills: bool
 ) -> None:
-    if not size:
-        return
     low, high = stack.span(walk, number, reg, 0, size, "write to" if write else "read from")
     if reg.range.mask:
         need(state, reg.deps)

@@ -101,8 +101,8 @@ def _move(walk: Walk, state: State, insn: Insn, wide: bool) -> None:
     dst = walk.written(insn.dst)
     if source.kind != Kind.SCALAR:
         if insn.off:
-            raise RefusedError(f"R{insn.src} sign-extension part of pointer", regs=(insn.src,))
-        if not wide:
+            regs[dst] = scalar()
+        elif not wide:
             regs[dst] = scalar(_LOW)  # part of an address: any number
         else:
             regs[dst] = source
@@ -122,22 +122,14 @@ def _move(walk: Walk, state: State, insn: Insn, wide: bool) -> None:
 
 def _alone(walk: Walk, state: State, insn: Insn, op: int, wide: bool) -> Reg:
     reg = walk.readable(state, insn.dst)
-    if reg.kind != Kind.SCALAR:
-        raise _no_scalar(insn.dst)
+    if reg.kind != Kind.SCALAR:  # bits of an address: any number
+        return scalar()
     if op == _NEG:
         made = (alu if wide else alu32)(_SUB, ZERO, reg.range)
         return scalar(made, reg.deps)
     if insn.imm == 64:
         return scalar(UNKNOWN, reg.deps)
     return scalar(unsigned_range(0, (1 << insn.imm) - 1), reg.deps)
-
-
-def _no_scalar(number: int) -> RefusedError:
-    return RefusedError(
-        f"R{number} pointer arithmetic prohibited",
-        advice="only addition and subtraction of numbers keep a pointer",
-        regs=(number,),
-    )
 
 
 def _binary(walk: Walk, state: State, insn: Insn, op: int, wide: bool) -> None:
@@ -165,7 +157,7 @@ def _binary(walk: Walk, state: State, insn: Insn, op: int, wide: bool) -> None:
 
 def _numbers(walk: Walk, insn: Insn, op: int, wide: bool, a: Range, b: Range) -> Range:
     if op in (_DIV, _MOD) and (insn.off or not walk.limits.div_ranges):
-        return UNKNOWN if wide else _LOW
+        return UNKNOWN
     return (alu if wide else alu32)(op, a, b)
 
 
@@ -193,6 +185,12 @@ def _on_pointer(
     if op not in (_ADD, _SUB):
         raise RefusedError(
             f"R{at} pointer arithmetic with {_SIGNS[op]} operator prohibited", regs=(at,)
+        )
+    if op == _SUB and base.kind == Kind.STACK:
+        raise RefusedError(
+            f"R{at} subtraction from stack pointer prohibited",
+            advice="add a negative number instead",
+            regs=(at,),
         )
     _check_bounds(base, at, by)
     made = _moved(base, op, by.range)

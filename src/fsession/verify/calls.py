@@ -14,7 +14,7 @@ from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import constant
 from fsession.verify.state import NOT_INIT, Flag, Kind, pointer, scalar
-from fsession.verify.structs import pointee
+from fsession.verify.structs import StructRef
 from fsession.verify.walk import OVER
 
 if TYPE_CHECKING:

@@ -317,7 +317,7 @@ class _Call:
         if slot.reg is None or not slot.reg.is_scalar or slot.bytes[0] != 1:
             return False
         known = slot.reg.range
-        if slot.bytes[:4] != b"\x01" * 4 or known.mask & 0xFFFF_FFFF:
+        if slot.bytes[:4] != b"\x01" * 4 or known.mask:
             return False
         need(self.state, slot.reg.deps)
         return bool(known.value & 0xFFFF_FFFF < self.map.max_entries)

@@ -94,8 +94,8 @@ def _spill_scalar(state: State, depth: int, number: int, size: int, reg: Reg) ->
         frame.stack[number] = Slot(_SPILL8, reg)
         state.written |= slot_bit(depth, number)
         return
-    if reg.range.umax >> 8 * size:
-        reg = scalar(_cut(reg, size), reg.deps)
+    if reg.range.umax >> 8 * size:  # what comes back will be another number
+        reg = reg._replace(id=0)
     before = _as_bytes(frame.stack.get(number))
     frame.stack[number] = Slot(_SPILL8[:size] + before[size:], reg)
 
@@ -169,13 +169,12 @@ def read_fixed(walk: Walk, state: State, depth: int, off: int, size: int) -> Reg
     note_read(state, slot_bit(depth, number))
     if slot is not None and slot.extra is not None:
         raise RefusedError(f"invalid read from stack off {off}+0 size {size}")
-    if slot is not None and slot.reg is not None and at == 0:
-        whole = slot.bytes == _SPILL8
-        if whole and size == SLOT_BYTES:
+    if slot is not None and slot.reg is not None:
+        if slot.bytes == _SPILL8 and size == SLOT_BYTES:
             return slot.reg
         if slot.reg.is_pointer:
             raise RefusedError("invalid size of register fill", advice="load all 8 bytes of it")
-        if all(kind == Byte.SPILL for kind in slot.bytes[:size]):
+        if not at and all(kind == Byte.SPILL for kind in slot.bytes[:size]):
             return scalar(_cut(slot.reg, size), slot.reg.deps)
     return _read_bytes(walk, state, depth, off, size)
 
