@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import resource
 import subprocess
 from pathlib import Path
 
@@ -158,3 +159,28 @@ def test_loops(strategy, host, tid, tmp_path):
         assert (second.cookie, second.missing) == (sum(range(5000)), 8999)
         assert dict(obj.object.maps["steps"].items()) == {900: 54}
         assert list(obj.object.maps["parity"].values()) == [2500, 2500]
+
+
+def test_events(strategy, host, tid, tmp_path):
+    """Whole structs, arrays and stacks, with the names of the kernel's types and functions."""
+    path = tmp_path / "events.py"
+    text = (PROGRAMS / "events.py").read_text()
+    path.write_text(text.replace("nice", "nic[e]", 1) if strategy == "multi" else text)
+    with PythonObject.open(path).load(host) as obj:
+        with obj.attach(strategy):
+            obj.object.globals["only"] = tid
+            os.setpriority(os.PRIO_PROCESS, 0, 11)
+            obj.object.globals["only"] = 0
+        first, second = obj.read(0)
+    assert (first.at_return, second.at_return) == (False, True)
+    unlimited = 1 << 64
+    for number, (now, most) in enumerate(first.limits):
+        expected = resource.getrlimit(number)
+        assert (now, most) == tuple(limit % unlimited for limit in expected)
+    assert first.limits[0].rlim_cur == first.limits[0][0]
+    assert second.load.weight < first.load.weight
+    assert (first.cred.uid.val, first.cred.egid.val) == (os.getuid(), os.getegid())
+    comm = Path("/proc/self/comm").read_text().strip()
+    assert first.own == (os.getpid(), comm, 11)
+    assert any("sys_setpriority+0x" in name for name in first.stack)
+    assert len(first.short) == 2

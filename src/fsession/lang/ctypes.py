@@ -34,9 +34,12 @@ __all__ = [
     "Opaque",
     "Pointer",
     "Record",
+    "Stack",
+    "alignment",
+    "is_text",
 ]
 
-POINTER_BYTES = 8
+POINTER_BYTES = WORD_BYTES = 8
 MAX_DEPTH = 32
 
 
@@ -104,7 +107,21 @@ class Opaque:
         return self.name
 
 
-CType = Integer | Pointer | Record | Array | Opaque
+@frozen
+class Stack:
+    """In events: how many bytes of addresses there are, or a negative errno, then the addresses."""
+
+    depth: int
+
+    @property
+    def size(self) -> int:
+        return WORD_BYTES * (self.depth + 1)
+
+    def __str__(self) -> str:
+        return f"a stack of {self.depth}"
+
+
+CType = Integer | Pointer | Record | Array | Opaque | Stack
 
 VOID = Opaque("void")
 CHAR = Integer(1, True, "char")
@@ -145,6 +162,18 @@ _BASIC: dict[str, CType] = {
 _WORDS = re.compile(
     r"\s*(?:(struct|union|enum)\s+)?(\w+(?:\s+\w+)*?)\s*((?:\*\s*(?:const\s*)?)*)\s*$"
 )
+
+
+def is_text(type: CType) -> bool:
+    """Whether it is a ``char`` array."""
+    return isinstance(type, Array) and isinstance(type.of, Integer) and type.of.name == "char"
+
+
+def alignment(type: CType) -> int:
+    """Where a value of the type may stand: at a multiple of it."""
+    if isinstance(type, Array):
+        return alignment(type.of)
+    return type.size if isinstance(type, Integer | Pointer) else WORD_BYTES
 
 
 class Catalog:
@@ -266,21 +295,28 @@ class Catalog:
                     return inner
         return None
 
-    def member_names(self, record: Record) -> list[str]:
-        """Names of all members, for messages."""
+    def fields(self, record: Record) -> list[tuple[str, Field]]:
+        """All members with their names; those of anonymous structs and unions in it, too."""
         if record.id in self._local:
-            return list(self._local[record.id][1])
-        return self._names(record.id, 0)
+            return list(self._local[record.id][1].items())
+        return self._fields(record.id, 0, 0)
 
-    def _names(self, id: int, depth: int) -> list[str]:
+    def _fields(self, id: int, base: int, depth: int) -> list[tuple[str, Field]]:
         struct = self.types[id]
         if not isinstance(struct, btf.Struct | btf.Union) or depth > MAX_DEPTH:
             return []
-        names: list[str] = []
+        found: list[tuple[str, Field]] = []
         for member in struct.members:
-            inner = [] if member.name else self._names(self.types.strip(member.type), depth + 1)
-            names += [member.name] if member.name else inner
-        return names
+            at = base + member.bit_offset
+            if member.name:
+                found.append((member.name, Field(self.of(member.type), at, member.bits)))
+            else:
+                found += self._fields(self.types.strip(member.type), at, depth + 1)
+        return found
+
+    def member_names(self, record: Record) -> list[str]:
+        """Names of all members, for messages."""
+        return [name for name, _ in self.fields(record)]
 
     def near_members(self, record: Record, name: str) -> list[str]:
         return get_close_matches(name, self.member_names(record), 3)

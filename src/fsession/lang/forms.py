@@ -9,12 +9,13 @@ from fsession.btf.types import Func
 from fsession.lang import texts
 from fsession.lang.access import Place, Trust, Typed
 from fsession.lang.arith import S64, U64
-from fsession.lang.ctypes import BOOL, CHAR, Array, CType, Integer, Opaque, Pointer, Record
+from fsession.lang.ctypes import BOOL, CHAR, Array, CType, Integer, Pointer, Record
 from fsession.lang.intrinsics import HELPERS, KFUNC_PREFIX
-from fsession.lang.ir import Space, Test, Value
+from fsession.lang.ir import Space, Value
 from fsession.lang.lookup import name_of
-from fsession.lang.objects import Map
-from fsession.lang.scope import Context, Item, Many, Maybe, Static
+from fsession.lang.objects import MAX_DEPTH, Map
+from fsession.lang.records import emit_record
+from fsession.lang.scope import Context, Frames, Item, Many, Static
 from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["call_form"]
 
 COMM = Array(CHAR, 16)
-TEXT_BYTES = 64
+STACK_DEPTH = 32
 
 
 def call_form(e: Expressions, name: str, node: ast.Call) -> Item:
@@ -241,53 +242,14 @@ def _printed(e: Expressions, node: ast.expr) -> Value:
     return e.value(item, node).value
 
 
-def _emit(e: Expressions, node: ast.Call) -> Item:
-    """A record of the ring buffer with the values, which is lost where there is no room."""
-    if node.args or not node.keywords or any(word.arg is None for word in node.keywords):
-        raise e.fail(node, "emit() takes fields by their names", "emit(length=skb.len)")
-    build = e.build
-    words = [(str(word.arg), word.value) for word in node.keywords]
-    items: list[tuple[str, Item, CType, ast.expr]] = []
-    for name, value in words:
-        item = e.kept(e.item(value), value)
-        items.append((name, item, _field_type(e, item, value), value))
-    event = e.unit.event(f"{e.build.function.name}", [(n, t) for n, _, t, _ in items])
-    ready = [
-        item if isinstance(type, Array) else e.value(item, value) for _, item, type, value in items
-    ]
-    ring = build.map(e.unit.event_map())
-    record = build.helper(FuncId.ringbuf_reserve, ring, build.const(event.size), build.const(0))
-    room, done = build.block(), build.block()
-    build.branch(Test.NE, record, build.const(0), room, done)
-    build.begin(room)
-    build.store(record, 0, build.const(event.number), 8, Space.MAP)
-    for field, item, (_, _, type, value) in zip(event.fields, ready, items, strict=True):
-        if isinstance(type, Array):
-            build.store(record, field.offset, build.const(0), 1, Space.MAP)
-            texts.copy(e, item, build.add(record, field.offset), type.size, value)
-        else:
-            assert isinstance(item, Typed)
-            build.store(record, field.offset, item.value, type.size, Space.MAP)
-    build.helper(FuncId.ringbuf_submit, record, build.const(0))
-    build.jump(done)
-    build.begin(done)
-    return Static(None)
-
-
-def _field_type(e: Expressions, item: Item, node: ast.expr) -> CType:
-    if isinstance(item, Static) and isinstance(item.value, str):
-        return Array(CHAR, len(item.value.encode()) + 1)
-    if isinstance(item, Place) and isinstance(item.type, Array) and item.type.of.size == 1:
-        return Array(CHAR, item.type.count or TEXT_BYTES)
-    if isinstance(item, Maybe):
-        raise e.fail(node, "this may be None", "test it first, or give get() a default")
-    value = e.value(item, node)
-    if isinstance(value.type, Pointer):
-        target = value.type.to
-        if isinstance(target, Integer) and target.name in ("char", "unsigned char"):
-            return Array(CHAR, TEXT_BYTES)
-        return Pointer(Opaque("void"))
-    return value.type
+def _kstack(e: Expressions, node: ast.Call) -> Item:
+    """``kstack()``, or ``kstack(16)``: the innermost 16 calls of the kernel's stack."""
+    if node.keywords or len(node.args) > 1:
+        raise e.fail(node, "kstack() takes how many calls to keep at most")
+    depth = e.static_int(node.args[0]) if node.args else STACK_DEPTH
+    if depth is None or not 0 < depth <= MAX_DEPTH:
+        raise e.fail(node, "the depth of a stack is a constant", f"from 1 to {MAX_DEPTH}")
+    return Frames(depth)
 
 
 def _swapped(bits: int, name: str) -> Callable[[Expressions, ast.Call], Item]:
@@ -304,7 +266,8 @@ _FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
     "session_is_return": _is_return,
     "session_cookie": _cookie,
     "ret": _ret,
-    "emit": _emit,
+    "emit": emit_record,
+    "kstack": _kstack,
     "printk": _printk,
     "log2": _log2,
     "cast": _cast,

@@ -60,6 +60,7 @@ FORMS = {
     "session_cookie": "8 bytes from the entry of a call to its exit",
     "ret": "what the function returned",
     "emit": "send an event",
+    "kstack": "the kernel's stack, for an event",
     "printk": "a line to the kernel's trace pipe",
     "log2": "the place of the highest bit",
     "cast": "a pointer or number as of another type",

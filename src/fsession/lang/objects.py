@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 127  # include/uapi/linux/perf_event.h: PERF_MAX_STACK_DEPTH
 
 __all__ = [
+    "MAX_DEPTH",
     "Array",
     "Function",
     "Global",

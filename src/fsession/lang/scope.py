@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fsession.lang.ctypes import CType
     from fsession.lang.ir import Value
 
-__all__ = ["Argument", "Context", "Item", "Many", "Maybe", "Static"]
+__all__ = ["Argument", "Context", "Frames", "Item", "Many", "Maybe", "Static"]
 
 
 @frozen
@@ -53,4 +53,11 @@ class Many:
     items: tuple[Item, ...]
 
 
-Item = Typed | Place | Static | Argument | Context | Maybe | Many
+@frozen
+class Frames:
+    """The innermost `depth` calls of the kernel's stack."""
+
+    depth: int
+
+
+Item = Typed | Place | Static | Argument | Context | Maybe | Many | Frames

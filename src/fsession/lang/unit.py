@@ -10,7 +10,7 @@ from fsession.btf.types import Array as BtfArray
 from fsession.btf.types import Struct as BtfStruct
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
-from fsession.lang.ctypes import Array, Catalog, CType, Integer, Pointer
+from fsession.lang.ctypes import Array, Catalog, CType, Integer, Pointer, alignment
 from fsession.lang.objects import Global, Map, Struct, member_type, struct_fields
 from fsession.spec import MapSpec, Variable
 from fsession.uapi import MapType
@@ -35,12 +35,14 @@ class EventField:
 
 @frozen
 class Event:
-    """A record of the ring buffer: its number in the first 8 bytes, then the fields."""
+    """A record of the ring buffer: its number in the first 8 bytes, then the fields. `catalog` has
+    the types that they are of."""
 
     number: int
     name: str
     fields: tuple[EventField, ...]
     size: int
+    catalog: Catalog
 
 
 @frozen
@@ -112,16 +114,15 @@ class Unit:
             self.maps[EVENTS_MAP] = MapSpec(EVENTS_MAP, MapType.RINGBUF, 0, 0, EVENTS_BYTES)
         return EVENTS_MAP
 
-    def event(self, name: str, fields: list[tuple[str, CType]]) -> Event:
+    def event(self, name: str, fields: list[tuple[str, CType]], catalog: Catalog) -> Event:
         """A new event; its fields are laid out as C does."""
         placed: list[EventField] = []
         end = NUMBER_BYTES
         for field, type in fields:
-            unit = type.of.size if isinstance(type, Array) else type.size
-            end += -end % unit
+            end += -end % alignment(type)
             placed.append(EventField(field, type, end))
             end += type.size
-        event = Event(len(self.events), name, tuple(placed), end + -end % 8)
+        event = Event(len(self.events), name, tuple(placed), end + -end % 8, catalog)
         self.events.append(event)
         return event
 

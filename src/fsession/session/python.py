@@ -14,6 +14,7 @@ from __future__ import annotations
 import runpy
 import sys
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fsession.attach import Attachment
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
+    from fsession.callees import KernelMemory
     from fsession.host import Host, RingReader
 
 __all__ = ["PythonObject"]
@@ -102,7 +104,8 @@ class PythonObject:
             self._object.load(host)
             self.compiled.connect(self._object.maps, self._object.globals)
             if self.compiled.events:
-                decode = EventDecoder(self.compiled.events).decode
+                symbols = _Symbols(host, stack)
+                decode = EventDecoder(self.compiled.events, symbols.names).decode
                 ring = self._object.raw_maps[EVENTS_MAP]
                 self._ring = stack.enter_context(
                     host.ring_buffer(ring, lambda record: self._events.append(decode(record)))
@@ -154,3 +157,37 @@ class PythonObject:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Symbols:
+    """Names of the kernel's addresses, each asked for once; `stack` closes what asks."""
+
+    def __init__(self, host: Host, stack: ExitStack) -> None:
+        self._host = host
+        self._known: dict[int, str] = {}
+        self._memory: KernelMemory | None = None
+        stack.callback(self._close)
+
+    def names(self, addresses: Sequence[int]) -> list[str]:
+        """``icmp_rcv+0x1a``; the number, where the kernel has no name for it, or can't be asked."""
+        new = [word for word in addresses if word not in self._known]
+        if new:
+            self._known |= dict(zip(new, self._ask(new), strict=True))
+        return [self._known[word] for word in addresses]
+
+    def _ask(self, addresses: list[int]) -> list[str]:
+        from fsession.callees import KernelMemory
+
+        try:
+            self._memory = self._memory or KernelMemory(self._host)
+            found = self._memory.symbols(addresses)
+        except FsessionError:  # before 5.14, or without the privilege
+            found = []
+        return [
+            f"{symbol.label}+{symbol.offset:#x}" if symbol else f"{word:#x}"
+            for word, symbol in zip_longest(addresses, found)
+        ]
+
+    def _close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
