@@ -15,7 +15,8 @@ import pytest
 
 from fsession import Object
 from fsession.btf.types import Func
-from fsession.errors import CompileError
+from fsession.cli import main
+from fsession.errors import CompileError, VerifierError
 from fsession.host import Feature
 from fsession.obj.write import write_object
 from fsession.session.python import PythonObject
@@ -184,3 +185,20 @@ def test_events(strategy, host, tid, tmp_path):
     assert first.own == (os.getpid(), comm, 11)
     assert any("sys_setpriority+0x" in name for name in first.stack)
     assert len(first.short) == 2
+
+
+def test_refused(host, capfd):
+    """The verifier's words come with the line of the Python source that they are about."""
+    path = PROGRAMS / "refused.py"
+    line = "cookie[p.prio] = nice"
+    with pytest.raises(VerifierError) as caught, PythonObject.open(path) as obj:
+        obj.load(host)
+        obj.attach()  # a split session is loaded only now
+    source = caught.value.lines[0]
+    assert source.startswith(f"; {line}")
+    if "@" in source:  # since 6.9
+        assert source.endswith("refused.py:11")
+    assert main.run(["run", str(path), "--", "true"]) == 2
+    said = capfd.readouterr().err
+    assert "program 'refused' was refused: " in said
+    assert f"  {source}\n" in said
