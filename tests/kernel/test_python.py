@@ -20,6 +20,7 @@ from fsession.errors import CompileError, VerifierError
 from fsession.host import Feature
 from fsession.obj.write import write_object
 from fsession.session.python import PythonObject
+from triggers import ask_owner, setsockopt
 
 HERE = Path(__file__).parent
 PROGRAMS, EXAMPLES = HERE / "programs", HERE.parent.parent / "examples"
@@ -166,7 +167,7 @@ def test_events(strategy, host, tid, tmp_path):
     """Whole structs, arrays and stacks, with the names of the kernel's types and functions."""
     path = tmp_path / "events.py"
     text = (PROGRAMS / "events.py").read_text()
-    path.write_text(text.replace("nice", "nic[e]", 1) if strategy == "multi" else text)
+    path.write_text(text.replace('nice"', 'nic[e]"', 1) if strategy == "multi" else text)
     with PythonObject.open(path).load(host) as obj:
         with obj.attach(strategy):
             obj.object.globals["only"] = tid
@@ -179,7 +180,7 @@ def test_events(strategy, host, tid, tmp_path):
         expected = resource.getrlimit(number)
         assert (now, most) == tuple(limit % unlimited for limit in expected)
     assert first.limits[0].rlim_cur == first.limits[0][0]
-    assert second.load.weight < first.load.weight
+    assert second.load.weight == 87 << 10  # of nice 11
     assert (first.cred.uid.val, first.cred.egid.val) == (os.getuid(), os.getegid())
     comm = Path("/proc/self/comm").read_text().strip()
     assert first.own == (os.getpid(), comm, 11)
@@ -191,8 +192,7 @@ def test_refused(host, capfd):
     """The verifier's words come with the line of the Python source that they are about."""
     path = PROGRAMS / "refused.py"
     line = "cookie[p.prio] = nice"
-    with pytest.raises(VerifierError) as caught, PythonObject.open(path) as obj:
-        obj.load(host)
+    with pytest.raises(VerifierError) as caught, PythonObject.open(path).load(host) as obj:
         obj.attach()  # a split session is loaded only now
     source = caught.value.lines[0]
     assert source.startswith(f"; {line}")
@@ -202,3 +202,24 @@ def test_refused(host, capfd):
     said = capfd.readouterr().err
     assert "program 'refused' was refused: " in said
     assert f"  {source}\n" in said
+
+
+def test_by_value(strategy, host, tmp_path):
+    """Members of arguments that are structs by value, of 4 and of 16 bytes."""
+    path = tmp_path / "by_value.py"
+    text = (PROGRAMS / "by_value.py").read_text()
+    if strategy == "multi":
+        text = text.replace('munged"', 'munge[d]"').replace('sockopt"', 'sockop[t]"')
+    path.write_text(text)
+    with PythonObject.open(path).load(host) as obj, obj.attach(strategy):
+        obj.object.globals["only"] = 1234
+        ask_owner()
+        call = setsockopt()
+        events = obj.read(0)
+    owners = [event for event in events if hasattr(event, "owner")]
+    assert [(event.owner, event.at_return) for event in owners] == [(1234, False), (1234, True)]
+    options = [event for event in events if not hasattr(event, "owner")]
+    assert len(options) == 2
+    for event in options:
+        assert (event.user, event.is_kernel) == (call.words[3].value, False)
+        assert (event.whole.user, event.whole.is_kernel) == (call.words[3].value, False)

@@ -304,3 +304,28 @@ def two_counters(ctx):
 def over_a_map(ctx):
     for key in table:
         pass
+
+
+@wrong("programs can't write here", "from_kuid_munged")
+def write_by_value(ctx, kuid):
+    kuid.val = 1
+
+
+@wrong("struct kuid_t is no number and no pointer", "from_kuid_munged")
+def struct_as_number(ctx, kuid):
+    x = kuid + 1
+
+
+@wrong("kstack() is for the program itself, not for its functions")
+def stack_in_function(ctx):
+    with_stack()
+
+
+@fsession.function
+def with_stack():
+    fsession.emit(stack=fsession.kstack())
+
+
+@wrong("the depth of a stack is a constant")
+def deep_stack(ctx):
+    fsession.emit(stack=fsession.kstack(500))

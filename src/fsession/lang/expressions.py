@@ -15,7 +15,7 @@ from fsession.lang.intrinsics import Intrinsic
 from fsession.lang.ir import Test, Value
 from fsession.lang.objects import Function, Global, Map
 from fsession.lang.operators import Operators, joined
-from fsession.lang.scope import Item, Many, Static
+from fsession.lang.scope import Argument, Item, Many, Static
 from fsession.lang.values import int_of, is_text, static
 
 __all__ = ["Expressions"]
@@ -64,6 +64,8 @@ class Expressions(Operators):
         """The struct or what else a pointer points to, or the place itself."""
         if isinstance(item, Place) and not isinstance(item.type, Pointer):
             return item
+        if isinstance(item, Argument) and isinstance(item.type, Record):
+            return self.struct_argument(item)
         value = self.value(item, node)
         if not isinstance(value.type, Pointer):
             raise self.fail(node, f"{value.type} has no members")

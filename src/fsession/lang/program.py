@@ -230,7 +230,7 @@ class _Compiler:
         for param in proto.params:
             type = self.catalog.of(param.type)
             pointer = _is_struct_pointer(type) and not self.is_program
-            plain = direct and (isinstance(type, Integer) or pointer)
+            plain = direct and (isinstance(type, Integer | Record) or pointer)
             found[param.name] = Argument(param.name, type, slot, plain)
             slot += max(1, -(-type.size // 8))
         if proto.type:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from fsession.lang import lookup
 from fsession.lang.access import Place, Trust
-from fsession.lang.ctypes import Integer
+from fsession.lang.ctypes import Integer, Record
 from fsession.lang.flow import Flow
 from fsession.lang.objects import Global, Map
-from fsession.lang.scope import Item, Many, Static
+from fsession.lang.scope import Argument, Item, Many, Static
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,9 +105,18 @@ class Statements(Flow):
         self._store(self.e.element(owner, node), value, node)
 
     def _store(self, place: Item, value: Item, node: ast.expr) -> None:
-        if not isinstance(place, Place) or place.trust is not Trust.MEMORY:
+        by_value = self._is_struct_argument(node)
+        if not isinstance(place, Place) or place.trust is not Trust.MEMORY or by_value:
             raise self.e.fail(node, "programs can't write here", "only maps, cookies and variables")
         self.e.access.store(place, self.e.value(value, node).value)
+
+    def _is_struct_argument(self, node: ast.expr) -> bool:
+        """Whether it is a part of an argument that is a struct by value, of which there is only a
+        copy."""
+        while isinstance(node, ast.Attribute | ast.Subscript):
+            node = node.value
+        item = self.e.names.get(node.id) if isinstance(node, ast.Name) else None
+        return isinstance(item, Argument) and isinstance(item.type, Record)
 
     def _AugAssign(self, node: ast.AugAssign) -> None:
         op = ast.copy_location(ast.BinOp(_loaded(node.target), node.op, node.value), node)
@@ -139,6 +148,8 @@ class Statements(Flow):
         if not isinstance(place, Place) or place.trust is not Trust.MEMORY or place.bits:
             return False
         if place.type.size not in (4, 8) or not isinstance(place.type, Integer):
+            return False
+        if self._is_struct_argument(node.target):
             return False
         amount = self.e.item(node.value)
         if isinstance(node.op, ast.Sub):

@@ -19,7 +19,7 @@ from fsession.lang.ctypes import (
     is_text,
 )
 from fsession.lang.ir import Space, Test, Value
-from fsession.lang.scope import Frames, Item, Maybe, Static
+from fsession.lang.scope import Argument, Frames, Item, Maybe, Static
 from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def emit_record(e: Expressions, node: ast.Call) -> Item:
     items: list[tuple[str, Item, CType, ast.expr]] = []
     for word in node.keywords:
         item = e.kept(e.item(word.value), word.value)
+        if isinstance(item, Argument) and isinstance(item.type, Record):
+            item = e.struct_argument(item)
         type = _field_type(e, item, word.value)
         if isinstance(type, Integer | Pointer):
             item = e.value(item, word.value)

@@ -107,6 +107,8 @@ class Values:
                 return Typed(Pointer(Opaque("void")), self.build.const(0))
             case Static(value=Global() as variable):
                 return self.access.load(self.global_place(variable, node))
+            case Argument(type=Record() as type):
+                raise self.fail(node, f"{type} is no number and no pointer", "name a member")
             case Argument():
                 return self.argument(item)
             case Place(type=Integer() | Pointer()):
@@ -147,6 +149,22 @@ class Values:
         if not item.is_direct:
             return Typed(type, self.upgraded(word, type), self.cast_trust(type))
         return Typed(type, word, Trust.KERNEL if isinstance(type.to, Record) else Trust.NUMBER)
+
+    def struct_argument(self, item: Argument) -> Place:
+        """A copy on the stack of an argument that is a struct by value."""
+        if self.context is None:
+            raise BadInputError(f"'{item.name}' is an argument of the program's main function")
+        size = item.type.size + -item.type.size % 8
+        at = self.build.slot(size)
+        for offset in range(0, size, 8):
+            slot = item.slot + offset // 8
+            base = self.context.value
+            if item.is_direct:
+                word = self.build.load(base, 8 * slot, 8, Space.CTX)
+            else:
+                word = lookup.get_func_word(self.build, base, slot)
+            self.build.store(at, offset, word, 8, Space.STACK)
+        return Place(item.type, at, 0, Trust.MEMORY)
 
     # -- names and constants ---------------------------------------------------------------------
 
