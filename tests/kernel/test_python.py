@@ -198,7 +198,7 @@ def test_refused(host, capfd):
     assert source.startswith(f"; {line}")
     if "@" in source:  # since 6.9
         assert source.endswith("refused.py:11")
-    assert main.run(["run", str(path), "--", "true"]) == 2
+    assert main.run(["run", str(path), "--", "true"]) == 1
     said = capfd.readouterr().err
     assert "program 'refused' was refused: " in said
     assert f"  {source}\n" in said

@@ -64,7 +64,7 @@ class ElfWriter:
         """Each has a symbol of its name, for relocations to its start."""
         flags = (_ALLOC if loaded else 0) | (_EXEC if code else 0) | (_WRITE if writable else 0)
         self._sections[name] = _Section(name, data, flags)
-        if loaded and not code:
+        if loaded:
             self._symbols[name] = _Symbol(name, name, 0, 0, _SECTION_SYMBOL, _LOCAL)
 
     def function(self, name: str, section: str, at: int, size: int, *, is_local: bool) -> None:

@@ -62,6 +62,7 @@ class _Code:
     funcs: list[tuple[int, TypeId]] = field(default_factory=list)
     lines: list[tuple[int, int, int, int]] = field(default_factory=list)
     relocs: list[tuple[int, str, int]] = field(default_factory=list)
+    refs: list[tuple[int, str]] = field(default_factory=list)  # by index, to functions
 
 
 def write_object(spec: ObjectSpec, kernel: Types) -> bytes:
@@ -89,6 +90,8 @@ class _Writer:
         for program in self.spec.programs:
             self._program(program)
         for code in self.codes.values():
+            for index, name in code.refs:  # libbpf takes these by the section and a place in it
+                code.insns[index] = lddw(code.insns[index].dst, self.functions[name][1])
             self.elf.section(code.name, encode(code.insns), code=True)
         for name, (section, at, size) in self.functions.items():
             self.elf.function(name, section, at, size, is_local=section == TEXT)
@@ -153,6 +156,9 @@ class _Writer:
             case _ if insn.is_local_call:
                 code.relocs.append((at, places[slot + 1 + insn.func_off], INSN32))
                 insn = replace(insn, imm=-1)
+            case _ if insn.is_func_ref:
+                code.relocs.append((at, TEXT, INSN64))
+                code.refs.append((len(code.insns), places[slot + 1 + insn.func_off]))
         code.insns.append(insn)
         code.size += insn.slots * _SLOT_BYTES
 

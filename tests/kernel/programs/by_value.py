@@ -2,7 +2,7 @@
 
 import fsession
 
-only = fsession.Global("u32")
+only = fsession.Global("u32", 0xFFFFFFFF)
 
 
 @fsession.program("from_kuid_munged")
