@@ -26,6 +26,7 @@ __all__ = [
     "U32",
     "U64",
     "VOID",
+    "WORD_BYTES",
     "Array",
     "CType",
     "Catalog",
