@@ -1,4 +1,4 @@
-"""The measurements themselves, run in a guest: in_guest.py calls|traced|start|many OBJECT.
+"""The measurements themselves, run in a guest: in_guest.py calls|traced|hist|start|many OBJECT.
 
 Prints one JSON object. For `calls` the guest's clock counts machine instructions.
 """
@@ -23,6 +23,7 @@ import raw
 from fsession import Object
 from fsession.kernel import KernelHost
 from fsession.tracer import trace
+from fsession.tracer.hist import hist
 
 TARGET = "__do_sys_getppid"
 CALLS = 20_000
@@ -32,6 +33,13 @@ TRACE_OPTIONS: dict[str, dict[str, Any]] = {
     "--filter 'ret < 0'": {"filter": "ret < 0"},
     "--print comm": {"print": ["comm"]},
     "--print current->pid": {"print": ["current->pid"]},
+}
+HIST_OPTIONS: dict[str, dict[str, Any]] = {
+    "durations": {},
+    "durations, linear": {"linear": (0, 100_000, 1000)},
+    "--by ret": {"by": "ret"},
+    "--by comm": {"by": "comm"},
+    "--of ret": {"of": "ret"},
 }
 UP = "the workload is up"
 WORKLOAD = ("sh", "-c", f"echo {UP}; exec sleep 600")
@@ -88,6 +96,23 @@ class Calls:
             if len(it.read(0)) < CALLS and not {"filter", "pid"} & options.keys():
                 raise SystemExit("the tracer did not record each call")
         return added
+
+    def by_hist(self, strategy: str, **options: Any) -> float:
+        """`fsession hist`."""
+        with hist(TARGET, host=self.host, strategy=strategy, **options) as it:
+            added = self.added(nullcontext())
+            it.detach()
+            if sum(row.count for row in it.read()) < CALLS:
+                raise SystemExit("hist did not count each call")
+        return added
+
+    def measure_hist(self) -> dict[str, float]:
+        """What counting costs."""
+        return {
+            f"{name}, {one}": self.by_hist(one, **options)
+            for name, options in HIST_OPTIONS.items()
+            for one in ("native", "multi", "split")
+        }
 
     def measure_trace(self) -> dict[str, float]:
         """What each feature of the tracer costs."""
@@ -224,6 +249,8 @@ def main() -> None:
     what, *words = sys.argv[1:]
     if what == "calls":
         figures = Calls(Path(words[0])).measure()
+    elif what == "hist":
+        figures = Calls(Path(words[0])).measure_hist()
     elif what == "traced":
         figures = Calls(Path(words[0])).measure_trace()
     elif what == "start":

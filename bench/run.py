@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
-PARTS = ("calls", "traced", "start", "many", "records")
+PARTS = ("calls", "traced", "hist", "start", "many", "records")
 MANY = "[a-e]*"  # somewhat over 10,000 functions that can be traced
 PROJECT = {str(ROOT / "bench"): "/root/bench", str(ROOT / "tests" / "kernel"): "/root/tests/kernel"}
 
@@ -93,6 +93,15 @@ def traced(kernel: str) -> Iterator[Row]:
     yield Row("split / native", seen["each call, split"] / seen["each call, native"], 1.5)
 
 
+def hist(kernel: str) -> Iterator[Row]:
+    """Machine instructions that `fsession hist` adds to a call."""
+    seen = in_guest(kernel, "hist", "/root/objects/hist.bpf.o", icount=True)
+    for name, value in seen.items():
+        limit = 520 if name == "durations, native" else None
+        yield Row(name, value, limit, "instructions")
+    yield Row("split / native", seen["durations, split"] / seen["durations, native"], 1.5)
+
+
 def start(kernel: str) -> Iterator[Row]:
     """From Enter to attached, for one function."""
     seen = in_guest(kernel, "start")
@@ -131,7 +140,14 @@ def main() -> None:
     include = [ROOT / "tests" / "kernel" / "include"]
     source = ROOT / "bench" / "hist.bpf.c"
     (BUILD / "hist.bpf.o").write_bytes(compile_c(source, include_dirs=include))
-    measure = {"calls": calls, "traced": traced, "start": start, "many": many, "records": records}
+    measure = {
+        "calls": calls,
+        "traced": traced,
+        "hist": hist,
+        "start": start,
+        "many": many,
+        "records": records,
+    }
     try:
         for part in arguments.only.split(","):
             print(f"\n{measure[part].__doc__} Linux {arguments.kernel} x86_64, emulated")

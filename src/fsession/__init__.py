@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from fsession.session.python import PythonObject
     from fsession.trace import Call, Summary
     from fsession.tracer import Tracer, trace
+    from fsession.tracer.hist import hist
+    from fsession.tracer.top import top
 
 __all__ = [
     "Array",
@@ -115,7 +117,9 @@ __all__ = [
     "features",
     "find_targets",
     "function",
+    "hist",
     "program",
+    "top",
     "trace",
 ]
 
@@ -143,6 +147,8 @@ _MODULES = {
     "fsession.session.python": ("PythonObject",),
     "fsession.trace": ("Call", "Summary"),
     "fsession.tracer": ("Tracer", "trace"),
+    "fsession.tracer.hist": ("hist",),
+    "fsession.tracer.top": ("top",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,11 +24,13 @@ __all__ = ["COMMANDS", "main", "run"]
 COMMANDS = {
     "compile": "a program in Python at each stage: IR, instructions",
     "features": "what this host can do, and which strategy sessions will use",
+    "hist": "distribution of durations, or of an expression, counted in the kernel",
     "list": "functions that can be traced; for each that can't, the reason",
     "record": "calls to a file, for replay",
     "replay": "a recording in any format, on any machine",
     "run": "programs of your own: load, attach, print what they print",
     "show": "prototype of a function, layout of a type, values of an enum",
+    "top": "functions of a pattern ranked by calls, time, errors",
     "trace": "one line per call: arguments, result, duration",
     "vm": "run a command under a real kernel in QEMU, with this fsession inside",
 }

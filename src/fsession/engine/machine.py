@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fsession.btf.catalog import Types
 from fsession.btf.glob import glob_regex
-from fsession.btf.model import func_model
+from fsession.btf.model import MAX_SLOTS, func_model
 from fsession.btf.types import Func, TypeId
 from fsession.engine.declare import Declarations, parse
 from fsession.engine.faults import faults
@@ -31,7 +31,7 @@ from fsession.engine.table import EngineMap
 from fsession.engine.threads import CPU_COUNT
 from fsession.engine.trampoline import Graveyard, Trampoline
 from fsession.errors import BadInputError, KernelError, NotFoundError, UnsupportedError
-from fsession.host import Feature, LinkInfo
+from fsession.host import Feature, LinkInfo, Symbol
 from fsession.uapi import AttachType, ProgType
 
 if TYPE_CHECKING:
@@ -338,6 +338,19 @@ class Machine:
     def traceable(self, glob: str = "*") -> Sequence[tuple[str, str]]:
         pattern = re.compile(glob_regex(glob))
         return sorted((name, "") for name in self._functions if pattern.fullmatch(name))
+
+    @property
+    def argument_words(self) -> int:
+        return MAX_SLOTS
+
+    def function_symbols(self, glob: str = "*") -> Sequence[Symbol]:
+        return [Symbol(name, "") for name, _ in self.traceable(glob)]
+
+    def program_ids(self) -> Sequence[int]:
+        return sorted(self._programs)
+
+    def program_functions(self, program: Program) -> Sequence[TypeId]:
+        return [TypeId(func.type) for func in self._programs[program.id].request.funcs]
 
     def printk_lines(self) -> PrintkQueue:
         queue = PrintkQueue(self._queues.remove)

@@ -101,15 +101,19 @@ def _code_test(data: bytes) -> Callable[[bytes], bool]:
     are hidden, all count as code.
     """
     bounds = []
-    for start, end in ((b"_stext", b"_etext"), (b"_sinittext", b"_einittext")):
-        first, last = (
-            re.search(rb"^(\w+) \w %b$" % name, data, re.MULTILINE) for name in (start, end)
-        )
+    for names in ((b"_stext", b"_etext"), (b"_sinittext", b"_einittext")):
+        first, last = (_address_digits(data, name) for name in names)
         if first and last:
-            bounds.append((first[1], last[1]))
+            bounds.append((first, last))
     if not bounds or bounds[0][0] == bounds[0][1]:
         return lambda _: True
     return lambda address: any(first <= address < last for first, last in bounds)
+
+
+def _address_digits(data: bytes, name: bytes) -> bytes:
+    """Of a symbol of the kernel itself; empty if there is none."""
+    at = data.find(b" %b\n" % name)
+    return data[data.rfind(b"\n", 0, at) + 1 : at].split(b" ")[0] if at >= 0 else b""
 
 
 def symbol_address(name: str, module: str = "") -> int | None:

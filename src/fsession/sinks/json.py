@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fsession.trace.event import Call, Summary
 
-__all__ = ["JsonSink"]
+__all__ = ["JsonSink", "plain"]
 
 
 class JsonSink:
@@ -53,19 +53,19 @@ def _call(call: Call) -> dict[str, Any]:
         "tid": call.tid,
         "comm": call.comm,
         "cpu": call.cpu,
-        "args": {name: _plain(value) for name, value in call.args.items()},
+        "args": {name: plain(value) for name, value in call.args.items()},
     }
     if call.prints:
-        record["prints"] = {name: _plain(value) for name, value in call.prints.items()}
+        record["prints"] = {name: plain(value) for name, value in call.prints.items()}
     return record if call.is_void else record | _result(call.ret)
 
 
 def _result(value: Value) -> dict[str, Any]:
     error = error_of(value)
-    return {"ret": _plain(value), "error": error} if error else {"ret": _plain(value)}
+    return {"ret": plain(value), "error": error} if error else {"ret": plain(value)}
 
 
-def _plain(value: Value) -> Any:
+def plain(value: Value) -> Any:
     if isinstance(value, Pointer):
         return f"{int(value):#x}" if value else None
     if isinstance(value, Named):
@@ -73,7 +73,7 @@ def _plain(value: Value) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return {"unreadable": value.why} if isinstance(value, Unreadable) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from fsession.attach import Reason, prepare, prepare_many
 from fsession.errors import AttachError, KernelError
@@ -22,13 +22,39 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from fsession.attach import Attachment, Prepared
+    from fsession.attach import Attachment, Prepared, Target
     from fsession.host import Host, Map
+    from fsession.spec import MapSpec, ProgramSpec
     from fsession.tracer.selection import Group, Selection
 
-__all__ = ["Programs"]
+__all__ = ["CallCode", "Code", "Programs"]
 
 _FIRST_KEY = bytes(4)
+
+
+class Code(Protocol):
+    """What the programs of a trace are: their maps, one for a function, one for many."""
+
+    def maps(self, groups: Sequence[Group]) -> Sequence[MapSpec]: ...
+    def single(self, target: Target, index: int, group: Group) -> ProgramSpec: ...
+    def many(self, group: Group) -> ProgramSpec: ...
+
+
+class CallCode:
+    """Sends a record of each call through a ring buffer."""
+
+    def __init__(self, ring_bytes: int) -> None:
+        self._ring_bytes = ring_bytes
+        self._templates = Templates()
+
+    def maps(self, groups: Sequence[Group]) -> Sequence[MapSpec]:
+        return map_specs([group.layout for group in groups], self._ring_bytes)
+
+    def single(self, target: Target, index: int, group: Group) -> ProgramSpec:
+        return self._templates.program(target_signature(target), index, group.wanted)
+
+    def many(self, group: Group) -> ProgramSpec:
+        return multi_program(group.base, group.wanted)
 
 
 class Programs:
@@ -42,11 +68,11 @@ class Programs:
         host: Host,
         selection: Selection,
         groups: Sequence[Group],
-        ring_bytes: int,
+        code: Code,
     ) -> None:
         self._host = host
         self._selection = selection
-        self._templates = Templates()
+        self._code = code
         self._prepared: list[tuple[Group, Prepared]] = []
         self._attachments: list[Attachment] = []
         self._refused: KernelError | AttachError | None = None
@@ -54,14 +80,14 @@ class Programs:
         self.maps: dict[str, Map] = {}
         self.skipped: Counter[str] = Counter()
         with self._stack:
-            self._create_maps(groups, ring_bytes)
+            self._create_maps(code.maps(groups))
             for group in groups:
                 self._prepare(group)
             self._check_left(self._prepared)
             self._stack = self._stack.pop_all()
 
-    def _create_maps(self, groups: Sequence[Group], ring_bytes: int) -> None:
-        for spec in map_specs([group.layout for group in groups], ring_bytes):
+    def _create_maps(self, specs: Sequence[MapSpec]) -> None:
+        for spec in specs:
             made = self._host.create_map(spec)
             self._stack.callback(made.close)
             self.maps[spec.name] = made
@@ -78,13 +104,13 @@ class Programs:
     def _prepare_one(self, group: Group) -> Prepared:
         target = self._selection.targets[group.indices[0]]
         index = group.indices[0]
-        spec = self._templates.program(target_signature(target), index, group.wanted)
+        spec = self._code.single(target, index, group)
         strategy = self._selection.plan.strategy
         single = "auto" if strategy == "multi" else strategy
         return prepare(spec, self._host, self.maps, target, single)
 
     def _prepare_many(self, group: Group) -> Prepared:
-        spec = multi_program(group.base, group.wanted)
+        spec = self._code.many(group)
         targets = [self._selection.targets[index] for index in group.indices]
         return prepare_many(spec, self._host, self.maps, targets, "multi")
 

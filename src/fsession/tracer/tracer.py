@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from fsession.errors import BadInputError
 from fsession.trace import RING_MAP, Call, Counts, Decoder, Filters, Function, Summary
-from fsession.tracer.programs import Programs
+from fsession.tracer.programs import CallCode, Programs
 from fsession.tracer.selection import Group, Selection, select
 from fsession.tracer.wants import Wishes, target_signature
 
@@ -121,7 +121,7 @@ class Tracer:
             if target.program is not None:
                 stack.callback(target.program.close)
         groups = self.selection.groups()
-        programs = Programs(host, self.selection, groups, self._ring_bytes)
+        programs = Programs(host, self.selection, groups, CallCode(self._ring_bytes))
         self._programs = stack.enter_context(programs)
         self._functions = _Functions(self.selection, groups)
         self._wall_offset_ns = _wall_offset_ns()
