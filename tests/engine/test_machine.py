@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -229,7 +230,7 @@ def test_one_program_once(machine, program):
 
 
 def test_an_entry_that_someone_else_changed(machine, program):
-    from fsession.engine.trampoline import write_code
+    from fsession.engine.jit.code import write_code
 
     function = machine.define("int mine(int a)", lambda a: a)
     write_code(function.address, b"\x66\x90\x90\x90\x90"[:4])
@@ -371,3 +372,27 @@ def test_threads_while_sessions_come_and_go(machine, program, numbers):
     assert info.run_cnt + info.recursion_misses == 2 * calls * len(crowd)
     machine.graveyard.sweep()
     assert len(machine.graveyard) == 0
+
+
+@pytest.mark.parametrize("way", ["memory file", "pages replaced"])
+def test_code_is_changed_and_stays_read_only(machine, program, way, monkeypatch):
+    if way == "pages replaced":
+
+        def refuse(*_):
+            raise OSError(errno.EIO, "no")
+
+        monkeypatch.setattr("os.pwrite", refuse)
+    loaded = program("r0 = 0\n exit", TEST1)
+    for _ in range(3):
+        with machine.link(loaded, SESSION):
+            assert machine.function(TEST1)(1) == 2
+        assert machine.function(TEST1)(1) == 2
+    assert loaded.info.run_cnt == 6
+    pages = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    for address in (machine.symbol(TEST1), loaded.entry):
+        (rights,) = [
+            rights
+            for place, rights, *_ in pages
+            if int(place.split("-")[0], 16) <= address < int(place.split("-")[1], 16)
+        ]
+        assert rights == "r-xp"

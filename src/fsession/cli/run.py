@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fsession.attach import Attachment
+    from fsession.host import Host
     from fsession.session import Object
 
 __all__ = ["run"]
@@ -38,18 +39,45 @@ __all__ = ["run"]
     metavar="S",
     help="End after S seconds.",
 )
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["kernel", "engine"]),
+    default="kernel",
+    help="Where programs run: this machine's kernel, or the engine in user space.",
+)
+@click.option(
+    "--call",
+    "calls",
+    multiple=True,
+    metavar="'F(N, …)'",
+    help="On the engine: call the function with these numbers, then end. Can be repeated.",
+)
 @verbose
 @quiet
-def run(file: str, strategy: str, timeout_s: float | None, verbose: bool, quiet: bool) -> int:
+def run(
+    file: str,
+    strategy: str,
+    timeout_s: float | None,
+    place: str,
+    calls: tuple[str, ...],
+    verbose: bool,
+    quiet: bool,
+) -> int:
     """Load FILE (.bpf.o; .bpf.c or .py, which is compiled), attach its programs and print what
     they print with bpf_printk and the events that they send.
 
-    With -- CMD, until CMD ends, and the exit status is CMD's; else until Ctrl-C.
+    With -- CMD, until CMD ends, and the exit status is CMD's; else until Ctrl-C. On the engine,
+    until the calls are made.
     """
+    words = workload()
+    if (calls or words) and (place == "engine") == bool(words):
+        raise click.UsageError("--call goes with --on engine, -- CMD with the kernel")
+    if place == "engine":
+        return _run_on_engine(file, calls, strategy, quiet=quiet)
     with ExitStack() as stack:
-        words = workload()
         process = stack.enter_context(Workload(words)) if words else None
-        obj, read_events, events_fd = _load(file, stack)
+        obj, read_events, events_fd = _load(file, stack, None)
         printed = stack.enter_context(obj.require_host().printk_lines())
         printed.read(0)  # what others printed before
         ready = stack.enter_context(select.epoll())
@@ -72,16 +100,37 @@ def run(file: str, strategy: str, timeout_s: float | None, verbose: bool, quiet:
         return status
 
 
-def _load(file: str, stack: ExitStack) -> tuple[Object, Callable[[], list[Any]], int]:
+def _run_on_engine(file: str, calls: tuple[str, ...], strategy: str, *, quiet: bool) -> int:
+    """Load, attach, call; then show what was printed and sent."""
+    from fsession.cli.engine import open_machine, parse_call
+
+    with ExitStack() as stack:
+        wanted = [parse_call(text) for text in calls]
+        machine = stack.enter_context(open_machine(wanted))
+        obj, read_events, _ = _load(file, stack, machine)
+        with obj.attach(strategy) as attachment:
+            for call in wanted:
+                result = call.make(machine)
+                if not quiet:
+                    warn(f"{call} = {result}")
+        _print([*read_events(), *machine.printed])
+        if not quiet:
+            warn(_summary(obj, attachment))
+    return 0
+
+
+def _load(
+    file: str, stack: ExitStack, host: Host | None
+) -> tuple[Object, Callable[[], list[Any]], int]:
     """What was loaded; how its events are read, and the descriptor that tells of them."""
     if file.endswith(".py"):
         from fsession.session.python import PythonObject
 
-        programs = stack.enter_context(PythonObject.open(file)).load()
+        programs = stack.enter_context(PythonObject.open(file)).load(host)
         return programs.object, lambda: programs.read(0), programs.fileno()
     from fsession.session import Object
 
-    return stack.enter_context(Object.open(file)).load(), list, -1
+    return stack.enter_context(Object.open(file)).load(host), list, -1
 
 
 def _print(items: list[Any]) -> None:

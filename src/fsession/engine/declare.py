@@ -105,7 +105,11 @@ class Declarations:
         result = self._type(declaration.result)
         params = tuple(Param(name, self._type(text)) for text, name in declaration.params)
         proto = self._builder.add(FuncProto(result, params))
-        return self._builder.add(Func(declaration.name, proto, 1))
+        return self.add_function(declaration.name, proto)
+
+    def add_function(self, name: str, proto: TypeId) -> TypeId:
+        """A function of a prototype that is known."""
+        return self._builder.add(Func(name, proto, 1))
 
     def types(self) -> Types:
         return self._builder.types()

@@ -114,10 +114,11 @@ class Machine:
 
     def _define(self, declaration: str, body: str | Callable[..., Any]) -> NativeFunction:
         if declaration.isidentifier():
-            id = self._types.id_of(declaration, Func)
+            proto = self._types.ref(self._types.id_of(declaration, Func))
+            id = self._declared.add_function(declaration, TypeId(proto))
         else:
             id = self._declared.add(parse(declaration))
-            self._types = self._declared.types()
+        self._types = self._declared.types()
         function = NativeFunction(self._types, id, body)
         if function.name in self._trampolines:
             raise BadInputError(f"'{function.name}' has programs attached: define it before")
@@ -169,6 +170,19 @@ class Machine:
 
     def btf_fd(self, module: str) -> Fd:
         raise NotFoundError("module", module)
+
+    @property
+    def argument_words(self) -> int:
+        return MAX_SLOTS
+
+    def function_symbols(self, glob: str = "*") -> Sequence[Symbol]:
+        return [Symbol(*pair) for pair in self.traceable(glob)]
+
+    def program_ids(self) -> Sequence[int]:
+        return sorted(self._programs)
+
+    def program_functions(self, program: Program) -> Sequence[TypeId]:
+        return [func.type for func in self._loaded(program).request.funcs]
 
     def symbol(self, name: str, module: str = "") -> int | None:
         found = self._functions.get(name)

@@ -12,7 +12,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from fsession.engine.jit.code import clear_cache, place
+from fsession.engine.jit.code import place, write_code
 from fsession.engine.jit.plan import Node, Plan
 from fsession.engine.memory import Block, peek, poke
 from fsession.engine.native import images
@@ -23,26 +23,11 @@ if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.code import Image
 
-__all__ = ["FENTRY", "FEXIT", "FMOD_RET", "Attached", "Graveyard", "Trampoline", "write_code"]
+__all__ = ["FENTRY", "FEXIT", "FMOD_RET", "Attached", "Graveyard", "Trampoline"]
 
 FENTRY, FMOD_RET, FEXIT = "fentry", "fmod_ret", "fexit"
 MOST_NODES = {"x86_64": 36, "aarch64": 37}  # BPF_MAX_TRAMP_LINKS of Linux 7.2
 PAGE_BYTES = 4096
-
-
-def write_code(address: int, data: bytes) -> None:
-    """Change finished code: by the process's memory file, so that the page stays as it is."""
-    fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        start = address & -8
-        if address + len(data) <= start + 8:  # one word: a thread sees the old or the new
-            word = bytearray(peek(start).to_bytes(8, "little"))
-            word[address - start : address - start + len(data)] = data
-            address, data = start, bytes(word)
-        os.pwrite(fd, data, address)
-    finally:
-        os.close(fd)
-    clear_cache(address, len(data))
 
 
 class Graveyard:

@@ -25,14 +25,35 @@ if TYPE_CHECKING:
     from fsession.isa.insn import Insn
 
 __all__ = [
+    "BLR",
+    "BR",
     "ENTRY_BYTES",
     "ENTRY_NOP",
+    "FP",
+    "LDP_POST",
+    "LDR",
+    "LR",
+    "SP",
+    "STP_PRE",
+    "STR",
     "UCONTEXT_PC",
     "UCONTEXT_REGISTERS",
+    "X9",
+    "X11",
+    "X12",
+    "ZR",
+    "add_imm",
+    "branch_reg",
+    "call_address",
     "compile_code",
     "inline_code",
+    "load_imm",
+    "memory",
+    "pair",
+    "patch_distance",
     "read_thread_pointer",
     "thread_pointer_load",
+    "words",
 ]
 
 REGISTERS = (7, 0, 1, 2, 3, 4, 19, 20, 21, 22, 25)
@@ -95,7 +116,7 @@ def inline_code(insns: Sequence[Insn]) -> bytes:
     return _Compiler(insns, lambda _: 0).inline()
 
 
-def _patch(data: bytearray, at: int, distance: int) -> None:
+def patch_distance(data: bytearray, at: int, distance: int) -> None:
     """Fill in the distance from the end of the instruction before `at`, by the kind it is of."""
     (word,) = struct.unpack_from("<I", data, at - 4)
     words = (distance + 4) // 4
@@ -201,7 +222,7 @@ class _Compiler:
     def __init__(self, insns: Sequence[Insn], calls: CallTarget) -> None:
         self._insns, self._calls = insns, calls
         self._starts = offsets(insns)
-        self._code = Buffer(_patch)
+        self._code = Buffer(patch_distance)
         self._shapes = {shape.start: shape for shape in shapes(insns)}
         self._shape = self._shapes[0]
         self._tails = any(shape.tail_calls for shape in self._shapes.values())

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from fsession.errors import InternalError, KernelError
@@ -18,7 +19,7 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from fsession.isa.insn import Insn
 
-__all__ = ["Buffer", "CallTarget", "Code", "Fault", "Image", "clear_cache", "place"]
+__all__ = ["Buffer", "CallTarget", "Code", "Fault", "Image", "clear_cache", "place", "write_code"]
 
 CallTarget = Callable[["Insn"], "int | bytes"]
 """What a call of a helper or kfunc becomes: a call of this address, or these bytes."""
@@ -28,11 +29,15 @@ _NEAR_STEP = 1 << 20
 _MAP_FIXED_NOREPLACE = 0x100000  # include/uapi/asm-generic/mman-common.h
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FAILED = (1 << 64) - 1
+_MREMAP_FIXED = 3  # MREMAP_MAYMOVE | MREMAP_FIXED
+_writing = Lock()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_uint64
 _libc.mmap.argtypes = (ctypes.c_uint64, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
 _libc.mprotect.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int)
+_libc.mremap.restype = ctypes.c_uint64
+_libc.mremap.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int)
 _libc.munmap.argtypes = (ctypes.c_uint64, ctypes.c_size_t)
 
 
@@ -134,6 +139,41 @@ def place(data: bytes, near: int = 0, reach: int = 1 << 30) -> Image:
         raise KernelError("mprotect of code", error)
     clear_cache(address, len(data))
     return Image(address, size)
+
+
+def write_code(address: int, data: bytes) -> None:
+    """Change finished code, by the process's memory file: the page stays as it is, and what lies in
+    one word of 8 bytes is changed at once. Where the kernel forbids that, the page is replaced."""
+    start = address & -8
+    if address + len(data) <= start + 8:
+        word = bytearray(ctypes.string_at(start, 8))
+        word[address - start : address - start + len(data)] = data
+        address, data = start, bytes(word)
+    with _writing:
+        fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, data, address)
+        except OSError:  # since Linux 6.12 it may be (proc_mem.force_override)
+            _replace_pages(address, data)
+        finally:
+            os.close(fd)
+    clear_cache(address, len(data))
+
+
+def _replace_pages(address: int, data: bytes) -> None:
+    """A changed copy takes the place of the pages: a thread that comes by meanwhile waits."""
+    page = address & -_PAGE
+    size = address + len(data) - page
+    size += -size % _PAGE
+    copy = _map(0, size, 0)
+    assert copy is not None
+    ctypes.memmove(copy, page, size)
+    ctypes.memmove(copy + address - page, data, len(data))
+    if _libc.mprotect(copy, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise KernelError("mprotect of code", ctypes.get_errno())
+    clear_cache(copy, size)
+    if _libc.mremap(copy, size, size, _MREMAP_FIXED, ctypes.c_uint64(page)) == _FAILED:
+        raise KernelError("mremap of code", ctypes.get_errno())
 
 
 def _map(address: int, size: int, flags: int) -> int | None:
