@@ -30,7 +30,7 @@ from fsession.engine.slow import slow_function
 from fsession.engine.table import EngineMap
 from fsession.engine.threads import CPU_COUNT
 from fsession.engine.trampoline import Graveyard, Trampoline
-from fsession.errors import BadInputError, KernelError, NotFoundError, UnsupportedError
+from fsession.errors import BadInputError, KernelError, NotFoundError
 from fsession.host import Feature, LinkInfo, Symbol
 from fsession.uapi import AttachType, ProgType
 
@@ -261,9 +261,9 @@ class Machine:
 
     def _verify(self, request: LoadRequest) -> None:
         if self._verifies:
-            raise UnsupportedError("verification in the engine").hint(
-                "Machine(verify=False) runs programs unverified: only those that you trust"
-            )
+            from fsession.engine.verified import verify_request  # here: it is large
+
+            verify_request(self, request)
 
     def link(
         self,

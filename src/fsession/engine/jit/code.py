@@ -26,11 +26,12 @@ CallTarget = Callable[["Insn"], "int | bytes"]
 
 _PAGE = mmap.PAGESIZE
 _NEAR_STEP = 1 << 20
-_MAP_FIXED_NOREPLACE = 0x100000  # include/uapi/asm-generic/mman-common.h
+_NOREPLACE = 0x100000  # MAP_FIXED_NOREPLACE, include/uapi/asm-generic/mman-common.h
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _FAILED = (1 << 64) - 1
 _MREMAP_FIXED = 3  # MREMAP_MAYMOVE | MREMAP_FIXED
 _writing = Lock()
+_last_near = 1 << 62
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_uint64
@@ -191,11 +192,17 @@ def _map(address: int, size: int, flags: int) -> int | None:
 
 
 def _map_near(near: int, size: int, reach: int) -> int | None:
-    """Free memory close to `near`: further away step by step, in both directions."""
+    """Free memory close to `near`: behind the last that was found, if that is close; else further
+    away step by step, in both directions."""
+    global _last_near
+    if abs(_last_near - near) < reach - size and (found := _map(_last_near, size, _NOREPLACE)):
+        _last_near = found + size
+        return found
     base = near & -_PAGE
     for distance in range(_NEAR_STEP, reach - size - _PAGE, _NEAR_STEP):
         for address in (base + distance, base - distance - size & -_PAGE):
-            if address > 1 << 16 and (found := _map(address, size, _MAP_FIXED_NOREPLACE)):
+            if address > 1 << 16 and (found := _map(address, size, _NOREPLACE)):
+                _last_near = found + size
                 return found
     return None
 
