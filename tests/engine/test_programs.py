@@ -41,7 +41,7 @@ UNSAFE = [
     ("r0 never set", "exit"),
     ("a store to the context", "*(u64 *)(r1 +0) = 0\n r0 = 0\n exit"),
     ("a result that is not 0", "r0 = 1\n exit"),
-    ("stack that was never written", "r0 = *(u64 *)(r10 -8)\n r0 = 0\n exit"),
+    ("a store beyond the stack", "*(u64 *)(r10 -520) = 0\n r0 = 0\n exit"),
 ]
 
 
