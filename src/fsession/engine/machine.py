@@ -171,19 +171,6 @@ class Machine:
     def btf_fd(self, module: str) -> Fd:
         raise NotFoundError("module", module)
 
-    @property
-    def argument_words(self) -> int:
-        return MAX_SLOTS
-
-    def function_symbols(self, glob: str = "*") -> Sequence[Symbol]:
-        return [Symbol(*pair) for pair in self.traceable(glob)]
-
-    def program_ids(self) -> Sequence[int]:
-        return sorted(self._programs)
-
-    def program_functions(self, program: Program) -> Sequence[TypeId]:
-        return [func.type for func in self._loaded(program).request.funcs]
-
     def symbol(self, name: str, module: str = "") -> int | None:
         found = self._functions.get(name)
         return found.address if found and not module else None
