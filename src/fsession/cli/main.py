@@ -24,6 +24,7 @@ __all__ = ["COMMANDS", "main", "run"]
 COMMANDS = {
     "compile": "a program in Python at each stage: IR, instructions",
     "features": "what this host can do, and which strategy sessions will use",
+    "graph": "the tree of calls below a function",
     "hist": "distribution of durations, or of an expression, counted in the kernel",
     "list": "functions that can be traced; for each that can't, the reason",
     "record": "calls to a file, for replay",

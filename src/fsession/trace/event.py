@@ -150,7 +150,7 @@ class Summary:
     full. `missed` are runs of a program that did not happen: the same program was running on that
     CPU. `faulted` are values that could not be read, in filters and in what is shown, `unsaved`
     calls whose values of the entry found no room. `skipped` counts by reason the functions that
-    were asked for but not attached.
+    were asked for but not attached. `trees` are the counts of a graph: see docs/graph.md.
     """
 
     calls: int
@@ -164,3 +164,4 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)
     faulted: int = 0
     unsaved: int = 0
+    trees: dict[str, int] = field(default_factory=dict)

@@ -55,6 +55,7 @@ __all__ = [
     "GRAPH_RING_MAP",
     "CurrentTask",
     "Level",
+    "NoLevel",
     "PerCpu",
     "RootFilters",
     "graph_cookie",
@@ -122,6 +123,14 @@ class CurrentTask:
     def load(self, code: Code) -> None:
         code.helper(FuncId.get_current_task_btf)
         code.emit(ldx(_W, R9, R0, self.offset))
+
+
+@frozen
+class NoLevel:
+    """Not known: interrupts count as the task they hit."""
+
+    def load(self, code: Code) -> None:
+        code.emit(alu(Alu.MOV, R9, imm=0))
 
 
 def graph_cookie(index: int, *, root: bool) -> int:

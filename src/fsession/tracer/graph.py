@@ -1,0 +1,267 @@
+"""Graphs as a library: the calls below a function, each with its place in the tree.
+
+    with graph("icmp_rcv") as trees:
+        for call in trees:
+            print("  " * call.place.depth, call.function, call.duration_ns)
+
+Calls come when they end, so children before their parents. `Grapher.read` gives the beginnings of
+calls as well, as soon as they have made a call themselves: with these a tree can be shown while it
+grows.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from fsession.errors import BadInputError
+from fsession.trace import Call, Function, Summary
+from fsession.trace.graph_decode import GraphDecoder
+from fsession.trace.graph_program import GRAPH_RING_MAP, RootFilters
+from fsession.trace.values import Errno, Pointer
+from fsession.tracer.graph_programs import GraphPrograms
+from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
+from fsession.tracer.programs import target_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from fsession.host import Host
+    from fsession.trace.graph_decode import GraphEvent
+
+__all__ = ["Grapher", "RootWanted", "graph"]
+
+RING_BYTES = 8 << 20
+COMM_MAX = 15  # TASK_COMM_LEN less the NUL
+MOST_HELD = 500_000
+"""Events of trees whose root has not ended, while it is not known whether they are wanted."""
+
+
+def graph(
+    *targets: str,
+    depth: int = 5,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    leaf: Sequence[str] = (),
+    host: Host | None = None,
+    strategy: str = "auto",
+    pid: int | None = None,
+    tid: int | None = None,
+    comm: str | None = None,
+    cpu: int | None = None,
+    min_duration_ns: int = 0,
+    errors: bool = False,
+    max_events: int | None = None,
+    ring_bytes: int = RING_BYTES,
+) -> Grapher:
+    """The calls below the functions that `targets` name, to be used in a ``with``.
+
+    How far it goes is told by `depth` (levels, the roots are the first) and the others of `Extent`.
+    `pid`, `tid`, `comm`, `cpu` choose the trees that are begun, in the kernel; `min_duration_ns`
+    and `errors` are about the root and choose the trees that are shown. `max_events` counts trees.
+    """
+    raw = None if comm is None else comm.encode()
+    if raw is not None and not 0 < len(raw) <= COMM_MAX:
+        raise BadInputError(f"no thread can have the name '{comm}'").hint(
+            f"names of threads have 1 to {COMM_MAX} bytes: the kernel cuts longer ones"
+        )
+    extent = Extent(depth, tuple(include), tuple(exclude), tuple(extra), tuple(leaf))
+    filters = RootFilters(pid, tid, raw, cpu)
+    wanted = RootWanted(min_duration_ns, errors)
+    return Grapher(targets, extent, filters, wanted, host, strategy, max_events, ring_bytes)
+
+
+class RootWanted:
+    """Which trees are shown, by how their root ended."""
+
+    def __init__(self, min_duration_ns: int = 0, errors: bool = False) -> None:
+        self._min_duration_ns, self._errors = min_duration_ns, errors
+        self.decides = bool(min_duration_ns or errors)
+
+    def __call__(self, root: Call) -> bool:
+        if root.duration_ns < self._min_duration_ns:
+            return False
+        ret = root.ret
+        failed = isinstance(ret, Errno) or (isinstance(ret, Pointer) and ret.errno != 0)
+        return failed or not self._errors
+
+
+class Grapher:
+    """Calls of trees as they are found; a context manager, attached from its start to its end.
+
+    `summary` may be asked for at any time; it is exact after `detach` and a last `read`.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        extent: Extent = Extent(),  # noqa: B008 -- frozen
+        filters: RootFilters = RootFilters(),  # noqa: B008 -- frozen
+        wanted: RootWanted | None = None,
+        host: Host | None = None,
+        strategy: str = "auto",
+        max_events: int | None = None,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        self._names, self._extent, self._filters = tuple(targets), extent, filters
+        self._wanted = wanted or RootWanted()
+        self._host, self._strategy = host, strategy
+        self._max_trees, self._ring_bytes = max_events, ring_bytes
+        self._stack = ExitStack()
+        self._events: list[GraphEvent] = []
+        self._held: dict[int, list[GraphEvent]] = {}
+        self._held_count = self._dropped = 0
+        self._calls = self._trees = self._ended = 0
+        self._entered = False
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise BadInputError("a graph can be entered once only")
+        self._entered = True
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def select(self) -> GraphSelection:
+        """What would be attached; attaches nothing."""
+        with ExitStack() as stack:
+            return self._select(self._host or stack.enter_context(_kernel()))
+
+    def _select(self, host: Host) -> GraphSelection:
+        return select_graph(host, self._names, self._extent, self._strategy)
+
+    def _open(self, stack: ExitStack) -> None:
+        host = self._host or stack.enter_context(_kernel())
+        self.selection = self._select(host)
+        programs = GraphPrograms(host, self.selection, self._filters, self._ring_bytes)
+        self._programs = stack.enter_context(programs)
+        self._decoder = GraphDecoder(_Functions(self.selection), _wall_offset_ns())
+        ring = programs.maps[GRAPH_RING_MAP]
+        self._ring = stack.enter_context(host.ring_buffer(ring, self._keep))
+        programs.attach()
+        self._host_words = host.description
+
+    def _keep(self, record: memoryview) -> None:
+        if self.is_done:
+            return
+        event = self._decoder.decode(record)
+        is_call = isinstance(event, Call)
+        self._calls += is_call
+        is_end = isinstance(event, Call) and event.place is not None and not event.place.depth
+        self._ended += is_end
+        if self._wanted.decides:
+            self._hold(event, is_end=is_end)
+        else:
+            self._trees += is_end
+            self._events.append(event)
+
+    def _hold(self, event: GraphEvent, *, is_end: bool) -> None:
+        """Keep a tree's events until its root ends."""
+        call = event if isinstance(event, Call) else event.call
+        assert call.place is not None
+        held = self._held.setdefault(call.place.tree, [])
+        held.append(event)
+        self._held_count += 1
+        if is_end:
+            self._forget(call.place.tree)
+            if self._wanted(call):
+                self._events += held
+                self._trees += 1
+        elif self._held_count > MOST_HELD:
+            oldest = next(iter(self._held))
+            self._dropped += sum(isinstance(item, Call) for item in self._forget(oldest))
+
+    def _forget(self, tree: int) -> list[GraphEvent]:
+        held = self._held.pop(tree)
+        self._held_count -= len(held)
+        return held
+
+    def fileno(self) -> int:
+        """Readable when there may be something to `read`."""
+        return self._ring.fileno()
+
+    @property
+    def is_done(self) -> bool:
+        """True when `max_events` trees have been read: more will not come."""
+        return self._max_trees is not None and self._trees >= self._max_trees
+
+    def read(self, timeout_s: float | None = None) -> list[GraphEvent]:
+        """What has been recorded, waiting at most `timeout_s` for the first; [] if nothing."""
+        self._ring.poll(timeout_s)
+        events, self._events = self._events, []
+        return events
+
+    def __iter__(self) -> Iterator[Call]:
+        """Calls as they end, for ever, or until `max_events`."""
+        while not self.is_done:
+            yield from (event for event in self.read() if isinstance(event, Call))
+
+    def detach(self) -> None:
+        """End the tracing; what has been recorded until now can still be read."""
+        self._programs.detach()
+
+    @property
+    def summary(self) -> Summary:
+        """What was seen and what was not, until now."""
+        programs, counts = self._programs, self._programs.counts()
+        return Summary(
+            calls=self._calls + counts.lost,
+            lost=counts.lost + self._dropped,
+            missed=programs.missed + counts.missed + counts.deep + counts.stateless,
+            functions=programs.functions,
+            strategy=programs.strategy,
+            programs=programs.program_count,
+            links=programs.link_count,
+            host=self._host_words,
+            skipped=dict(self.selection.skipped + programs.skipped),
+            trees={
+                "begun": counts.trees,
+                "ended": self._ended,
+                "lost_entries": counts.lost_entries,
+                "too_deep": counts.deep,
+                "abandoned": counts.abandoned,
+                "unpaired": counts.unpaired,
+            },
+        )
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _kernel() -> Host:
+    from fsession.kernel import KernelHost
+
+    return KernelHost()
+
+
+def _wall_offset_ns() -> int:
+    """CLOCK_REALTIME less CLOCK_MONOTONIC, which is what ``bpf_ktime_get_ns`` reads."""
+    before = time.monotonic_ns()
+    wall = time.time_ns()
+    return wall - (before + time.monotonic_ns()) // 2
+
+
+class _Functions:
+    """For the decoder: functions are made when their first record comes."""
+
+    def __init__(self, selection: GraphSelection) -> None:
+        self._nodes = selection.nodes
+
+    def __getitem__(self, index: int, /) -> Function:
+        signature = target_signature(self._nodes[index].target)
+        # Texts are not kept from the entry to the exit: such arguments are shown as pointers.
+        params = tuple(replace(param, string=False) for param in signature.params)
+        return Function.of(replace(signature, params=params))

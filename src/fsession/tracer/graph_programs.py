@@ -1,0 +1,148 @@
+"""Maps, programs and links of a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from fsession.attach import prepare_many
+from fsession.btf.types import Struct, Union, Var
+from fsession.errors import AttachError
+from fsession.trace.graph_program import (
+    GRAPH_COUNTS_MAP,
+    CurrentTask,
+    NoLevel,
+    PerCpu,
+    graph_cookie,
+    graph_maps,
+    graph_program,
+    state_types,
+)
+from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from fsession.attach import Attachment
+    from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
+    from fsession.host import Host, Map
+    from fsession.trace.graph_program import Level, RootFilters
+    from fsession.tracer.graph_selection import GraphSelection
+
+__all__ = ["GraphPrograms", "level_of"]
+
+_FIRST_KEY = bytes(4)
+
+
+class GraphPrograms:
+    """Loaded when made, attached by `attach`. Closing it leaves nothing in the kernel."""
+
+    def __init__(
+        self, host: Host, selection: GraphSelection, filters: RootFilters, ring_bytes: int
+    ) -> None:
+        self._selection = selection
+        self._attachment: Attachment | None = None
+        self._stack = ExitStack()
+        self.maps: dict[str, Map] = {}
+        self.skipped: Counter[str] = Counter()
+        targets = selection.targets
+        with self._stack:
+            for map_spec in graph_maps(ring_bytes):
+                types = state_types() if map_spec.value_type else None
+                made = host.create_map(map_spec, types)
+                self._stack.callback(made.close)
+                self.maps[map_spec.name] = made
+            slots = max(target.slots for target in targets)
+            spec = graph_program(slots, level_of(host.types("")), filters)
+            strategy = selection.plan.strategy
+            self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
+            self._stack.callback(self._prepared.close)
+            self._stack = self._stack.pop_all()
+
+    def attach(self) -> None:
+        """Roots come last: when a tree can begin, all else is attached."""
+        roots = self._selection.roots
+        index = {target.name: at for at, target in enumerate(self._selection.targets)}
+        cookies = [
+            graph_cookie(index[target.name], root=target.name in roots)
+            for target in self._prepared.targets
+        ]
+        self._attachment = self._prepared.attach(cookies=cookies)
+        self._stack.callback(self._attachment.close)
+        for refused in self._attachment.refused:
+            if refused.name in roots:
+                raise AttachError(refused.name, refused.detail)
+            self.skipped[str(refused.reason)] += 1
+
+    def detach(self) -> None:
+        if self._attachment:
+            self._attachment.close()
+
+    @property
+    def functions(self) -> int:
+        return len(self._attachment.targets) if self._attachment else 0
+
+    @property
+    def strategy(self) -> str:
+        return str(self._prepared.strategy)
+
+    @property
+    def program_count(self) -> int:
+        return len(self._prepared.programs)
+
+    @property
+    def link_count(self) -> int:
+        return len(self._attachment.links) if self._attachment else 0
+
+    @property
+    def missed(self) -> int:
+        """Runs that the kernel did not start, or a split session had no slot for."""
+        return self._attachment.missed if self._attachment else 0
+
+    def counts(self) -> GraphCounts:
+        value = self.maps[GRAPH_COUNTS_MAP].lookup(_FIRST_KEY)
+        return GraphCounts.decode(value or bytes(COUNTS_STRUCT.size))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+def level_of(types: Types) -> Level:
+    """Where this kernel keeps the preemption count: x86_64 in a variable of its own, or in
+    ``pcpu_hot`` (6.2 to 6.14); arm64 in the task."""
+    alone = types.find("__preempt_count", Var)
+    if alone is not None:
+        return PerCpu(alone)
+    hot, shape = types.find("pcpu_hot", Var), types.find("pcpu_hot", Struct)
+    offset = _offset(types, shape, "preempt_count") if shape else None
+    if hot is not None and offset is not None:
+        return PerCpu(hot, offset)
+    task = types.find("task_struct", Struct)
+    offset = _offset(types, task, "thread_info", "preempt", "count") if task else None
+    return NoLevel() if offset is None else CurrentTask(offset)
+
+
+def _offset(types: Types, id: TypeId, *path: str) -> int | None:
+    """Of a member, in bytes; members of anonymous structs and unions count as the outer's."""
+    kind = types[types.strip(id)]
+    if not path:
+        return 0
+    if not isinstance(kind, Struct | Union):
+        return None
+    for member in kind.members:
+        rest = path[1:] if member.name == path[0] else path
+        if member.name in ("", path[0]):
+            inner = _offset(types, member.type, *rest)
+            if inner is not None:
+                return member.bit_offset // 8 + inner
+    return None
