@@ -1,0 +1,109 @@
+"""ftrace's function_graph beside our own: the same calls, by another hand.
+
+Lines come in the latency format, whose third sign behind the CPU tells a softirq (s) and an
+interrupt (h, H) from a task (.): what hits a function is no part of its tree.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = ["FunctionGraph", "Seen", "parse"]
+
+_TRACING = Path("/sys/kernel/tracing")
+_LINE = re.compile(
+    r"^\s*\d+\)\s+(?P<flags>\S+)\s+\|\s*(?:[-+!#*@$]\s*)?(?:(?P<us>[\d.]+) us)?\s*\|"
+    r"(?P<indent>\s*)(?:(?P<leaf>[\w.]+)\(\);|(?P<open>[\w.]+)\(\) \{|\}(?: /\* (?P<close>[\w.]+).*)?)"
+)
+_OPTIONS = {
+    "latency-format": "1",
+    "funcgraph-irqs": "0",
+    "funcgraph-tail": "1",
+    "funcgraph-duration": "1",
+    "funcgraph-cpu": "1",
+    "funcgraph-proc": "0",
+    "funcgraph-overhead": "1",
+}
+
+
+class Seen(NamedTuple):
+    """A call: how deep below its root, and how long it took."""
+
+    depth: int
+    name: str
+    duration_us: float
+
+
+class FunctionGraph:
+    """Traces `functions` below `root` for one process, from the start to the end of a ``with``."""
+
+    def __init__(self, root: str, functions: Collection[str], pid: int) -> None:
+        self._root, self._functions, self._pid = root, functions, pid
+        self._before: dict[str, str] = {}
+        self.text = ""
+
+    def __enter__(self) -> Self:
+        for name, value in _OPTIONS.items():
+            option = _TRACING / "options" / name
+            if option.exists():
+                self._before[name] = option.read_text().strip()
+                option.write_text(value)
+        _write("tracing_on", "0")
+        _write("set_ftrace_filter", "\n".join([*self._functions, self._root]))
+        _write("set_graph_function", self._root)
+        _write("set_ftrace_pid", str(self._pid))
+        _write("current_tracer", "function_graph")
+        _write("trace", "")
+        _write("tracing_on", "1")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _write("tracing_on", "0")
+        self.text = (_TRACING / "trace").read_text()
+        _write("current_tracer", "nop")
+        for name in ("set_ftrace_filter", "set_graph_function", "set_ftrace_pid", "trace"):
+            _write(name, "")
+        for name, value in self._before.items():
+            (_TRACING / "options" / name).write_text(value)
+        _write("tracing_on", "1")
+
+    def trees(self) -> list[list[Seen]]:
+        """Calls of each root that ended, in the order of their entries."""
+        return list(parse(self.text))
+
+
+def _write(name: str, value: str) -> None:
+    (_TRACING / name).write_text(value)
+
+
+def parse(text: str) -> Iterator[list[Seen]]:
+    """Trees in the text of a trace of one CPU."""
+    tree: list[Seen] = []
+    stack: list[int] = []
+    level = ""
+    for line in text.splitlines():
+        found = _LINE.match(line)
+        if found is None:
+            continue
+        flags = found["flags"][2]
+        if not stack:
+            level = flags
+        elif flags != level:
+            continue
+        us = float(found["us"] or 0)
+        if found["leaf"]:
+            tree.append(Seen(len(stack), found["leaf"], us))
+        elif found["open"]:
+            stack.append(len(tree))
+            tree.append(Seen(len(stack) - 1, found["open"], 0))
+        elif stack:
+            at = stack.pop()
+            tree[at] = tree[at]._replace(duration_us=us)
+        if not stack and tree:
+            yield tree
+            tree = []
