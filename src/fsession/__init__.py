@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from fsession.tracer import Tracer, trace
     from fsession.tracer.hist import hist
     from fsession.tracer.top import top
+    from fsession.tracer.graph import Grapher, graph
 
 __all__ = [
     "Array",
@@ -91,6 +92,7 @@ __all__ = [
     "Feature",
     "FsessionError",
     "Global",
+    "Grapher",
     "GuestError",
     "Hash",
     "InternalError",
@@ -117,6 +119,7 @@ __all__ = [
     "features",
     "find_targets",
     "function",
+    "graph",
     "hist",
     "program",
     "top",
@@ -149,6 +152,7 @@ _MODULES = {
     "fsession.tracer": ("Tracer", "trace"),
     "fsession.tracer.hist": ("hist",),
     "fsession.tracer.top": ("top",),
+    "fsession.tracer.graph": ("Grapher", "graph"),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

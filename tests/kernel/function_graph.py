@@ -18,7 +18,7 @@ __all__ = ["FunctionGraph", "Seen", "parse"]
 _TRACING = Path("/sys/kernel/tracing")
 _LINE = re.compile(
     r"^\s*\d+\)\s+(?P<flags>\S+)\s+\|\s*(?:[-+!#*@$]\s*)?(?:(?P<us>[\d.]+) us)?\s*\|"
-    r"(?P<indent>\s*)(?:(?P<leaf>[\w.]+)\(\);|(?P<open>[\w.]+)\(\) \{|\}(?: /\* (?P<close>[\w.]+).*)?)"
+    r"\s*(?:(?P<leaf>[\w.]+)\(\);|(?P<open>[\w.]+)\(\) \{|\}(?: /\* [\w.]+.*)?)"
 )
 _OPTIONS = {
     "latency-format": "1",

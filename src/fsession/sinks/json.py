@@ -55,6 +55,14 @@ def _call(call: Call) -> dict[str, Any]:
         "cpu": call.cpu,
         "args": {name: plain(value) for name, value in call.args.items()},
     }
+    if call.place is not None:
+        place = call.place
+        record["place"] = {
+            "tree": place.tree,
+            "order": place.order,
+            "parent": place.parent,
+            "depth": place.depth,
+        }
     if call.prints:
         record["prints"] = {name: plain(value) for name, value in call.prints.items()}
     return record if call.is_void else record | _result(call.ret)

@@ -165,6 +165,7 @@ def _call(call: Call) -> str:
 def summary_line(summary: Summary) -> str:
     """The last line: what was seen, lost, missed and skipped, and by which means."""
     parts = [
+        *_trees(summary.trees),
         count(summary.calls, "call"),
         f"{summary.lost} lost",
         f"{summary.missed} missed",
@@ -180,6 +181,15 @@ def summary_line(summary: Summary) -> str:
 def _unread(summary: Summary) -> list[str]:
     parts = [(summary.faulted, "faulted"), (summary.unsaved, "not kept")]
     return [f"{count(number, 'value')} {what}" for number, what in parts if number]
+
+
+def _trees(trees: dict[str, int]) -> list[str]:
+    """Of a graph: how many, and which of them have no end (a task died inside, or is inside)."""
+    if not trees:
+        return []
+    left = trees["begun"] - trees["ended"]
+    parts = [count(trees["begun"], "tree"), *([f"{left} without an end"] if left > 0 else [])]
+    return [*parts, *([f"{trees['abandoned']} abandoned"] if trees["abandoned"] else [])]
 
 
 def _skipped(skipped: dict[str, int]) -> list[str]:

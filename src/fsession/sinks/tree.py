@@ -17,10 +17,9 @@ ended, or when it stands still while another is complete.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, TextIO
 
-from fsession.sinks.text import count, duration, mark, summary_line
+from fsession.sinks.text import clock, count, duration, mark, summary_line
 from fsession.trace.event import Call
 from fsession.trace.values import Errno, Pointer, Value, text
 
@@ -136,7 +135,9 @@ class TreeSink:
         self._out, self._color, self._quiet = out, color, quiet
         self._trees: dict[int, TreeLines] = {}
         self._firsts: dict[int, Call] = {}
+        self._roots: dict[int, str] = {}
         self._shown: int | None = None
+        self._last: int | None = None
         self._continued: set[int] = set()
         self._blank = False
 
@@ -152,6 +153,8 @@ class TreeSink:
             if lines is None:
                 lines = self._trees[call.place.tree] = TreeLines(color=self._color)
                 self._firsts[call.place.tree] = call
+            if not call.place.depth:
+                self._roots[call.place.tree] = call.label
             lines.add(event)
         self._flush()
         self._out.flush()
@@ -190,20 +193,18 @@ class TreeSink:
             self._last = tree
         if lines.is_over:
             del self._trees[tree], self._firsts[tree]
+            self._roots.pop(tree, None)
             self._continued.discard(tree)
             if self._shown == tree:
                 self._shown = None
 
-    _last = 0
-
     def _heading(self, tree: int) -> None:
         first = self._firsts[tree]
-        seconds, rest = divmod(first.wall_ns, 1_000_000_000)
-        clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
+        root = self._roots.get(tree) or "..."
         whose = f"{first.comm}/{first.tid} on cpu {first.cpu}"
-        words = f"{first.label} by {whose} at {clock}"
+        words = f"{root} by {whose} at {clock(first.wall_ns)}"
         if tree in self._continued:
-            words = f"{first.label} by {whose}, continued"
+            words = f"{root} by {whose}, continued"
         line = f"{'DURATION':>9}   {words}"
         blank = "\n" if self._blank else ""
         self._blank = True

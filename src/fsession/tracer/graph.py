@@ -23,7 +23,7 @@ from fsession.trace.graph_program import GRAPH_RING_MAP, RootFilters
 from fsession.trace.values import Errno, Pointer
 from fsession.tracer.graph_programs import GraphPrograms
 from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
-from fsession.tracer.programs import target_signature
+from fsession.tracer.wants import target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,0 +1,108 @@
+"""Records of a graph to events; the program as far as it can be looked at without a kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsession.errors import BadInputError
+from fsession.spec import KfuncCall, MapRef, MapValueRef
+from fsession.trace.event import Place
+from fsession.trace.graph_decode import Begun, GraphDecoder
+from fsession.trace.graph_program import (
+    CurrentTask,
+    NoLevel,
+    PerCpu,
+    RootFilters,
+    graph_cookie,
+    graph_maps,
+    graph_program,
+)
+from fsession.trace.graph_record import (
+    COUNTS_STRUCT,
+    HEADER,
+    NO_PARENT,
+    Frame,
+    GraphCounts,
+    Kind,
+    State,
+)
+from fsession.uapi import MapType
+
+
+def record(kind, *words, parent=NO_PARENT, order=0, depth=0):
+    head = HEADER.pack(
+        9, order, parent, order + 3, depth, kind, 100, 350, 7 << 32 | 8, 1, 0, b"ping", 5
+    )
+    return head + b"".join(word.to_bytes(8, "little") for word in words)
+
+
+@pytest.fixture
+def decode(kernel):
+    return GraphDecoder([kernel.call("icmp_rcv", 1).traced], 1000).decode
+
+
+def test_an_end(decode):
+    call = decode(record(Kind.EXIT, 0xABC, parent=2, order=4, depth=3))
+    assert call.place == Place(9, 4, 2, 3, 7)
+    assert (call.start_ns, call.duration_ns, call.wall_ns) == (100, 250, 1100)
+    assert (call.pid, call.tid, call.comm, call.cpu, call.ret) == (7, 8, "ping", 1, 5)
+    assert call.args == {"skb": 0xABC}
+
+
+def test_a_beginning(decode):
+    event = decode(record(Kind.ENTRY, 0xABC))
+    assert isinstance(event, Begun)
+    assert event.call.place.parent == -1
+    assert event.call.duration_ns == 0
+
+
+@pytest.mark.parametrize("raw", [b"", record(Kind.EXIT), record(Kind.EXIT)[:-1]])
+def test_what_is_no_record(decode, raw):
+    with pytest.raises(BadInputError):
+        decode(raw)
+
+
+def test_a_function_that_is_none(decode):
+    raw = bytearray(record(Kind.EXIT, 1))
+    raw[52] = 1
+    with pytest.raises(BadInputError):
+        decode(raw)
+
+
+def test_counts():
+    names = list(GraphCounts.__annotations__)
+    raw = COUNTS_STRUCT.pack(*range(len(names)))
+    counts = GraphCounts.decode(raw)
+    for name in names:
+        assert getattr(counts, name) == GraphCounts.offset(name) // 8
+
+
+def test_the_parent_of_a_root_stands_in_front_of_the_frames():
+    assert State.FRAMES - Frame.BYTES + Frame.ORDER == State.FIRST_PARENT
+    assert 1 << Frame.SHIFT == Frame.BYTES
+
+
+LEVELS = [PerCpu(5), PerCpu(5, 8), CurrentTask(8), NoLevel()]
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=repr)
+@pytest.mark.parametrize("filters", [RootFilters(), RootFilters(1, 2, b"ping", 3)], ids=repr)
+@pytest.mark.parametrize("slots", [0, 1, 12])
+def test_program(slots, level, filters):
+    spec = graph_program(slots, level, filters)
+    names = {item.name for item in graph_maps(4096)}
+    used = {item.map for item in spec.relocs if isinstance(item, MapRef | MapValueRef)}
+    assert used == names
+    kfuncs = {item.name for item in spec.relocs if isinstance(item, KfuncCall)}
+    assert kfuncs == {"bpf_session_is_return", "bpf_session_cookie"}
+
+
+def test_maps_of_tasks_have_types():
+    tasks = next(item for item in graph_maps(4096) if item.type is MapType.TASK_STORAGE)
+    assert tasks.value_size == State.BYTES
+    assert (tasks.key_type, tasks.value_type) == (1, 3)
+
+
+def test_cookie():
+    assert graph_cookie(5, root=False) == 5
+    assert graph_cookie(5, root=True) == 5 | 1 << 32
