@@ -23,6 +23,8 @@ __all__ = ["COMMANDS", "main", "run"]
 
 COMMANDS = {
     "compile": "a program in Python at each stage: IR, instructions",
+    "diff": "two runs compared, function by function",
+    "disasm": "machine code of a kernel function, callees by name",
     "features": "what this host can do, and which strategy sessions will use",
     "graph": "the tree of calls below a function",
     "hist": "distribution of durations, or of an expression, counted in the kernel",
