@@ -37,10 +37,11 @@ _RULES = (
     ),
     ("arch_cpu_idle|default_idle", "a CPU sleeps in it, where RCU does not watch"),
     (
-        r"bpf_get_numa_node_id|\b_*bpf_(?:ringbuf|task_storage|local_storage|selem|get_current"
-        r"|get_func|get_attach|this_cpu|per_cpu|ktime|probe_read|map_lookup)"
-        r"|copy_from_kernel_nofault|ktime_get_(?:mono|boot)_fast|local_clock|sched_clock|read_hpet"
-        r"|map_lookup_elem|percpu_array_map|\b(?:sized_)?strscpy|find_vmap_area",
+        r"\b_*bpf_(?:ringbuf|task_storage|local_storage|selem|get_|this_cpu|per_cpu|ktime|probe_read"
+        r"|map_lookup)|copy_from_kernel_nofault|ktime_get_(?:mono|boot)_fast|local_clock|sched_clock"
+        r"|read_hpet|pvclock|map_lookup_elem|percpu_array_map|\b(?:sized_)?strscpy|find_vmap_area"
+        r"|\bget_func_(?:arg|ret)|\b_*mem(?:set|cpy|move)\b|kmalloc_nolock"
+        r"|(?:queued|tas|res)_spin_lock|\bcheck_deadlock|contention_(?:begin|end)\b",
         "programs of the tracer call it",
     ),
 )
