@@ -1,0 +1,123 @@
+"""A graph on a host that is none: programs, cookies, events, what is kept and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsession.errors import AttachError, BadInputError
+from fsession.host import Feature
+from fsession.trace import Call
+from fsession.trace.graph_decode import Begun
+from fsession.trace.graph_program import GRAPH_COUNTS_MAP
+from fsession.trace.graph_record import COUNTS_STRUCT, HEADER, NO_PARENT, Kind
+from fsession.tracer.graph import graph
+from fsession.uapi import AttachType
+from tracer.test_tracer import NO_MULTI, ONLY_SPLIT, Host
+
+
+def record(kind=Kind.EXIT, *, tree=1, order=0, depth=0, took=2000, ret=0, index=0):
+    parent = NO_PARENT if not order else 0
+    head = HEADER.pack(
+        tree, order, parent, order + 1, depth, kind, 1000, 1000 + took, 5 << 32 | 6, 1, index,
+        b"ping", ret,
+    )  # fmt: skip
+    return head + bytes(8) * 12
+
+
+@pytest.fixture
+def host(kernel):
+    return Host(kernel)
+
+
+def alone(host, *names, **options):
+    return graph(*(names or ("icmp_rcv",)), host=host, depth=1, **options)
+
+
+def test_a_root_alone(host):
+    with alone(host) as trees:
+        assert [list(functions.values()) for _, functions in host.links] == [[1 << 32]]
+        host.sent = [record(ret=7)]
+        (call,) = trees.read(0)
+        assert (call.function, call.ret, call.duration_ns) == ("icmp_rcv", 7, 2000)
+    assert host.open == []
+
+
+def test_several_roots_by_one_program(host):
+    with alone(host, "icmp_rcv", "tick") as trees:
+        ((attach_type, cookies),) = host.links
+        assert attach_type == AttachType.TRACE_FSESSION_MULTI
+        assert sorted(cookies.values()) == [1 << 32, 1 << 32 | 1]
+        assert trees.summary.programs == trees.summary.links == 1
+
+
+@pytest.mark.parametrize(("lacking", "links"), [(NO_MULTI, 2), (ONLY_SPLIT, 4)])
+def test_a_program_for_each_where_there_is_no_multi_link(kernel, lacking, links):
+    host = Host(kernel, lacking)
+    with alone(host, "icmp_rcv", "tick") as trees:
+        assert len(host.links) == trees.summary.links == trees.summary.programs == links
+    assert host.open == []
+
+
+def test_beginnings_and_ends(host):
+    with alone(host) as trees:
+        host.sent = [record(Kind.ENTRY), record(order=1, depth=1), record()]
+        first, second, third = trees.read(0)
+        assert isinstance(first, Begun)
+        assert isinstance(second, Call)
+        assert (third.place.depth, trees.summary.trees["ended"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "last", "expected"),
+    [
+        ({"min_duration_ns": 1000}, {"took": 999}, 0),
+        ({"min_duration_ns": 1000}, {"took": 1000}, 3),
+        ({"errors": True}, {"ret": 0}, 0),
+        ({"errors": True}, {"ret": -12 & 0xFFFF_FFFF_FFFF_FFFF}, 3),
+    ],
+)
+def test_trees_are_kept_until_it_is_known_whether_they_are_wanted(host, options, last, expected):
+    with alone(host, **options) as trees:
+        host.sent = [record(Kind.ENTRY), record(order=1, depth=1)]
+        assert trees.read(0) == []
+        host.sent = [record(**last)]
+        assert len(trees.read(0)) == expected
+
+
+def test_max_events_counts_trees(host):
+    with alone(host, max_events=2) as trees:
+        host.sent = [
+            record(order=1, depth=1), record(), record(tree=2), record(tree=3),
+        ]  # fmt: skip
+        assert [call.place.tree for call in trees] == [1, 1, 2]
+        assert trees.is_done
+
+
+def test_summary(host):
+    host.values[GRAPH_COUNTS_MAP] = COUNTS_STRUCT.pack(9, 4, 3, 2, 1, 6, 5, 7)
+    with alone(host) as trees:
+        host.sent = [record()]
+        trees.read(0)
+        summary = trees.summary
+    assert (summary.calls, summary.lost, summary.missed) == (5, 4, 2 + 1 + 7)
+    assert summary.trees == {
+        "begun": 9, "ended": 1, "lost_entries": 3, "too_deep": 1, "abandoned": 6, "unpaired": 5,
+    }  # fmt: skip
+
+
+def test_what_makes_no_sense(host):
+    for bad in ({"depth": 0}, {"comm": "a name that is too long"}):
+        with pytest.raises(BadInputError):
+            graph("icmp_rcv", host=host, **bad).select()
+    with pytest.raises(AttachError):
+        graph("nothing", host=host).select()
+    tree = alone(host)
+    with tree, pytest.raises(BadInputError):
+        tree.__enter__()
+
+
+def test_a_root_that_the_kernel_refuses(kernel):
+    host = Host(kernel, {Feature.FSESSION_MULTI}, refused=["icmp_rcv"])
+    with pytest.raises(AttachError), alone(host, "icmp_rcv", "tick"):
+        pass
+    assert host.open == []
