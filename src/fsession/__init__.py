@@ -78,9 +78,9 @@ if TYPE_CHECKING:
     from fsession.session.python import PythonObject
     from fsession.trace import Call, Summary
     from fsession.tracer import Tracer, trace
+    from fsession.tracer.graph import Grapher, graph
     from fsession.tracer.hist import hist
     from fsession.tracer.top import top
-    from fsession.tracer.graph import Grapher, graph
 
 __all__ = [
     "Array",
