@@ -193,7 +193,7 @@ class Machine:
         self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
     ) -> EngineMap:
         with self.lock:
-            made = EngineMap(spec, next(self._ids), self._forget_map)
+            made = EngineMap(spec, next(self._ids), self._forget_map, self._tail_entry)
             self._maps[made.id] = made
             return made
 
@@ -421,6 +421,14 @@ class Machine:
     def forget_link(self, link: EngineLink) -> None:
         self._links.pop(link.id, None)
 
+    def _tail_entry(self, number: int) -> int:
+        """For a prog array, which holds the program as long as the machine lives."""
+        program = self._programs.get(number)
+        if program is None:
+            raise KernelError("update of a prog array", errno.EBADF)
+        program.users += 1
+        return program.tail_entry
+
     def _forget_map(self, map: EngineMap) -> None:
         """The memory stays: programs that are loaded may still use it."""
 
@@ -430,7 +438,9 @@ class Machine:
             for link in list(self._links.values()):
                 link.close()
             for program in list(self._programs.values()):
+                program.users = 0  # prog arrays are gone with the machine
                 program.close()
+                program.release()
             self.graveyard.sweep()
 
     def __enter__(self) -> Self:

@@ -44,7 +44,7 @@ class EngineProgram:
         self.machine, self.request, self._id, self.index = machine, request, id, index
         self.calls: set[str] = set()
         self.maps: set[int] = set()
-        self._closed = False
+        self._closed, self._held = False, True
         self.users = 0  # links and maps that hold it
         insns = [self._lowered(insn) for insn in request.insns]
         check_code(insns)
@@ -174,7 +174,8 @@ class EngineProgram:
 
     def release(self) -> None:
         """Free the code when nobody holds the program any more."""
-        if self._closed and not self.users:
+        if self._closed and not self.users and self._held:
+            self._held = False
             self.machine.forget_program(self)
             if self._faults:
                 self._faults.close()

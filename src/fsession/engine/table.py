@@ -42,8 +42,16 @@ def aligned(size: int) -> int:
 class EngineMap:
     """A map; `address` is what instructions hold. Closed by its owner, or with the machine."""
 
-    def __init__(self, spec: MapSpec, id: int, on_close: Callable[[EngineMap], None]) -> None:
+    def __init__(
+        self,
+        spec: MapSpec,
+        id: int,
+        on_close: Callable[[EngineMap], None],
+        tail_entry: Callable[[int], int],
+    ) -> None:
+        """`tail_entry` gives where a tail call to the program of a number goes in."""
         _check(spec)
+        self._tail_entry = tail_entry
         self._spec, self._id, self._on_close = spec, id, on_close
         self._cpus = CPU_COUNT if spec.type in _PER_CPU else 0
         self._frozen = self._closed = False
@@ -166,6 +174,9 @@ class EngineMap:
 
     def update(self, key: bytes, value: bytes, *, flags: int = 0) -> None:
         """Set a value; `flags` are `UpdateFlag` (NOEXIST, EXIST, F_CPU, F_ALL_CPUS)."""
+        if self.type is MapType.PROG_ARRAY:
+            self._set_program(key, self._tail_entry(int.from_bytes(value, "little")))
+            return
         self._check_readable(flags)
         if self._frozen:
             raise KernelError(f"update in map '{self.name}'", errno.EPERM)
@@ -177,6 +188,16 @@ class EngineMap:
                 f"a value of '{self.name}' has {self.buffer_size} bytes, not {len(value)}"
             )
         self._update(self._key(key), value, flags)
+
+    def _set_program(self, key: bytes, entry: int) -> int:
+        """What was there before."""
+        index = int.from_bytes(self._key(key).read(), "little")
+        if index >= self.max_entries:
+            raise KernelError(f"update in map '{self.name}'", errno.E2BIG)
+        place = self._values.address + 8 * index
+        before = peek(place)
+        poke(place, 8, entry)
+        return before
 
     def _update(self, key: Block, value: bytes, flags: int) -> None:
         place = Block(len(value), value)
@@ -215,6 +236,8 @@ class EngineMap:
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; False if it was not there."""
+        if self.type is MapType.PROG_ARRAY:
+            return bool(self._set_program(key, 0))
         if self._frozen:
             raise KernelError(f"delete in map '{self.name}'", errno.EPERM)
         place = self._key(key)
