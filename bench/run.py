@@ -124,11 +124,21 @@ def many(kernel: str) -> Iterator[Row]:
 
 def records(_: str) -> Iterator[Row]:
     """Decoding of ring buffer records, on this machine."""
-    from decode import bulk_rate, call_rate, single_rate
+    from decode import bulk_rate, call_rate, record_rate, shown_rate, single_rate
+
+    from fsession.cli.formats import rare_collections
+    from fsession.sinks import TextSink
+    from fsession.sinks.json import JsonSink
 
     yield Row("records of 64 bytes to columns", bulk_rate(), 1_000_000, "a second", at_least=True)
     yield Row("records of 64 bytes one by one", single_rate(), 200_000, "a second", at_least=True)
     yield Row("records of 64 bytes to calls", call_rate(), 200_000, "a second", at_least=True)
+    rare_collections()  # as every command that writes calls does
+    for name, sink in (("text", TextSink), ("JSON", JsonSink)):
+        yield Row(
+            f"records of 64 bytes to {name}", shown_rate(sink), 3e5, "a second", at_least=True
+        )
+    yield Row("records of 64 bytes to a recording", record_rate(), 1e6, "a second", at_least=True)
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from dataclasses import Field
 
-__all__ = ["frozen"]
+__all__ = ["frozen", "maker"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,21 @@ def _initializer(made: Any, fields: Mapping[str, Field[Any]]) -> Any:
     head = f"def __init__({', '.join(['self', *params])}):"
     exec("\n".join([head, *(lines or ["    pass"])]), names)
     return names["__init__"]
+
+
+def maker(cls: type[T]) -> Callable[..., T]:
+    """A function that makes values of a frozen class of all their fields, in their order.
+
+    In a third of the constructor's time: the slots are filled in an object of a class with the same
+    ones that can be changed, which becomes one of `cls` at the end. For those who make millions.
+    """
+    fields = tuple(cls.__dict__["__slots__"])
+    names = {"new": object.__new__, "Open": type(cls.__name__, (), {"__slots__": fields})}
+    lines = [f"    self.{name} = {name}" for name in fields]
+    head = f"def make({', '.join(fields)}):\n    self = new(Open)"
+    names["cls"] = cls
+    exec("\n".join([head, *lines, "    self.__class__ = cls", "    return self"]), names)
+    return names["make"]  # type: ignore[return-value]
 
 
 def _no_key(_: object) -> tuple[()]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fsession.sinks.json import JsonSink
 from fsession.trace.event import Summary
 from fsession.trace.values import FAULT
+from sinks.graphs import graph
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema.json").read_text())
 U64 = (1 << 64) - 1
@@ -88,6 +90,20 @@ def test_fields(kernel):
         "cpu": 1,
         "args": {},
     }
+
+
+def test_places(kernel):
+    calls = graph(kernel)
+    for call, line in zip(calls, lines(calls), strict=True):
+        assert line["place"] == asdict(call.place)
+        _check(line, "call")
+
+
+def test_every_call_is_an_object_of_its_own(kernel):
+    """Whatever names and texts there are; `json.loads` takes nothing else."""
+    evil = 'a"b\\c\n'
+    (line,) = lines([kernel.call("filp_open", 1, 2, 3, strings=(evil,), comm=evil)])
+    assert (line["args"]["name"], line["comm"]) == (evil, evil)
 
 
 def test_summary():

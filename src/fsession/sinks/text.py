@@ -14,31 +14,34 @@ duration is ftrace's: see `MARKS`.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, TextIO
 
-from fsession.trace.values import Errno, Pointer, Stack, Value, text
+from fsession.sinks.base import error_of
+from fsession.trace.values import Stack, Value, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fsession.trace.event import Call, Summary
+    from fsession.trace.event import Call, Function, Summary
 
 __all__ = ["TextSink", "clock", "count", "duration", "mark", "summary_line"]
 
 MARKS = (
-    (1_000_000_000, "$"),
-    (100_000_000, "@"),
-    (10_000_000, "*"),
-    (1_000_000, "#"),
-    (100_000, "!"),
+    (0, " "),
     (10_000, "+"),
+    (100_000, "!"),
+    (1_000_000, "#"),
+    (10_000_000, "*"),
+    (100_000_000, "@"),
+    (1_000_000_000, "$"),
 )
-"""The mark of a duration above so many ns; below all: a space."""
+"""The mark of a duration above so many ns."""
 
-UNITS = ((1_000_000_000, "s "), (1_000_000, "ms"), (1_000, "µs"))
+_ABOVE = [above for above, _ in MARKS[1:]]
 
 _HEADS = ("TIME", "DURATION", "PID", "COMM", "CPU", "CALL")
-_RIGHT = (False, True, True, False, True, False)
+_RIGHT = (False, True, True, False, True)  # the call comes last, without a width
 _RESET, _BOLD, _DIM, _RED, _YELLOW = (f"\x1b[{code}m" for code in (0, 1, 2, 31, 33))
 _MARK_COLOR = {"$": _RED, "@": _RED, "*": _RED, "#": _RED, "!": _YELLOW, "+": _YELLOW}
 
@@ -62,7 +65,9 @@ class TextSink:
         self._color = color
         self._quiet = quiet
         self._started = False
-        self._widths = [len("00:00:00.000000"), len("! 123.4µs"), 3, 4, 3, 0]
+        self._second, self._clock = -1, ""
+        self._heads: dict[int, tuple[Function, str]] = {}
+        self._widths = [len("00:00:00.000000"), len("! 123.4µs"), 3, 4, 3]
         self._widths[2] = max(self._widths[2], pid_width)
         self._widths[3] = max(self._widths[3], comm_width)
 
@@ -70,23 +75,66 @@ class TextSink:
         """Nothing is written before the first call: its width counts for the heading."""
 
     def write(self, calls: Sequence[Call]) -> None:
-        rows = [_cells(call) for call in calls]
-        for row in rows:
-            self._widths = [
-                max(width, len(cell)) for width, cell in zip(self._widths, row, strict=True)
-            ]
-        self._widths[-1] = 0
-        indent = " " * sum(width + 2 for width in self._widths[:-1])
-        lines = []
+        if not calls:
+            return
+        rows = [self._cells(call) for call in calls]
+        self._widen(rows)
+        template, took_width = self._template(), self._widths[1]
+        indent = " " * sum(width + 2 for width in self._widths)
+        lines = [] if self._started or self._quiet else [self._heading()]
         for call, row in zip(calls, rows, strict=True):
-            lines.append(self._line(call, row))
+            lines.append(template % (self._colored(call, row, took_width) if self._color else row))
             if call.prints:
-                lines += [indent + line for line in _prints(call.prints)]
-        if not self._started and not self._quiet:
-            lines.insert(0, self._paint(_BOLD, "  ".join(self._align(_HEADS))))
+                lines += [f"{indent}{line}\n" for line in _prints(call.prints)]
         self._started = True
-        self._out.write("".join(f"{line}\n" for line in lines))
+        self._out.write("".join(lines))
         self._out.flush()
+
+    def _widen(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """All columns but the last hold the longest cells."""
+        columns = zip(self._widths, zip(*rows, strict=True), strict=False)
+        self._widths = [max(width, *map(len, column)) for width, column in columns]
+
+    def _template(self) -> str:
+        """Of a line with its cells in columns, for ``%``."""
+        sides = zip(self._widths, _RIGHT, strict=True)
+        columns = [f"%{width}s" if right else f"%-{width}s" for width, right in sides]
+        return "  ".join([*columns, "%s%s\n"])
+
+    def _heading(self) -> str:
+        line = (self._template() % (*_HEADS, "")).rstrip("\n")
+        return self._paint(_BOLD, line) + "\n"
+
+    def _cells(self, call: Call) -> tuple[str, ...]:
+        seconds, rest = divmod(call.wall_ns, 1_000_000_000)
+        if seconds != self._second:
+            self._second, self._clock = seconds, _clock(seconds)
+        known = self._heads.get(id(call.traced)) or self._learn(call.traced)
+        args = ", ".join([f"{name}={text(value)}" for name, value in call.args.items()])
+        return (
+            f"{self._clock}.{rest // 1000:06d}",
+            _took(call.duration_ns),
+            str(call.pid),
+            call.comm,
+            str(call.cpu),
+            f"{known[1]}({args})",
+            "" if call.is_void else f" = {text(call.ret)}",
+        )
+
+    def _learn(self, function: Function) -> tuple[Function, str]:
+        """The label of a function, which is kept: its id must stay its own."""
+        known = self._heads[id(function)] = (function, function.signature.label)
+        return known
+
+    def _colored(self, call: Call, row: tuple[str, ...], took_width: int) -> tuple[str, ...]:
+        """Outliers and errors; colours have no width, so the cell is filled up before."""
+        clock, took, pid, comm, cpu, words, result = row
+        color = _MARK_COLOR.get(took[0])
+        if color:
+            took = self._paint(color, took.rjust(took_width))
+        if error_of(call.ret):
+            result = f" = {self._paint(_RED, text(call.ret))}"
+        return clock, took, pid, comm, cpu, words, result
 
     def end(self, summary: Summary) -> None:
         if self._quiet:
@@ -96,35 +144,8 @@ class TextSink:
         self._out.write(self._paint(_RED, line) + "\n" if alarm else line + "\n")
         self._out.flush()
 
-    def _line(self, call: Call, row: Sequence[str]) -> str:
-        cells = self._align(row)
-        color = _MARK_COLOR.get(row[1][0])
-        if color:
-            cells[1] = self._paint(color, cells[1])
-        result = "" if call.is_void else f" = {self._result(call.ret)}"
-        return "  ".join(cells) + result
-
-    def _result(self, value: Value) -> str:
-        failed = isinstance(value, Errno) or (isinstance(value, Pointer) and value.errno)
-        return self._paint(_RED, text(value)) if failed else text(value)
-
-    def _align(self, row: Sequence[str]) -> list[str]:
-        cells = zip(row, self._widths, _RIGHT, strict=True)
-        return [cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells]
-
     def _paint(self, color: str, words: str) -> str:
         return f"{color}{words}{_RESET}" if self._color else words
-
-
-def _cells(call: Call) -> tuple[str, ...]:
-    return (
-        clock(call.wall_ns),
-        f"{mark(call.duration_ns)} {duration(call.duration_ns):>7}",
-        str(call.pid),
-        call.comm,
-        str(call.cpu),
-        _call(call),
-    )
 
 
 def _prints(prints: Mapping[str, Value]) -> Iterator[str]:
@@ -143,23 +164,32 @@ def _is_long(value: Value) -> bool:
 
 def clock(wall_ns: int) -> str:
     seconds, rest = divmod(wall_ns, 1_000_000_000)
-    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
+    return f"{_clock(seconds)}.{rest // 1000:06d}"
+
+
+def _clock(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def _took(duration_ns: int) -> str:
+    """The mark and the duration, in the width that most need."""
+    if duration_ns <= MARKS[1][0]:
+        return f"  {duration_ns / 1_000:5.1f}µs"  # the usual case
+    return f"{mark(duration_ns)} {duration(duration_ns):>7}"
 
 
 def duration(duration_ns: int) -> str:
     """With one decimal, in a unit of two characters: ``0.4µs``, ``12.3ms``, ``3.4s ``."""
-    size, unit = next((row for row in UNITS if duration_ns >= row[0]), UNITS[-1])
-    return f"{duration_ns / size:.1f}{unit}"
+    if duration_ns < 1_000_000:
+        return f"{duration_ns / 1_000:.1f}µs"
+    if duration_ns < 1_000_000_000:
+        return f"{duration_ns / 1_000_000:.1f}ms"
+    return f"{duration_ns / 1_000_000_000:.1f}s "
 
 
 def mark(duration_ns: int) -> str:
     """ftrace's mark of an outlier, or a space."""
-    return next((sign for above, sign in MARKS if duration_ns > above), " ")
-
-
-def _call(call: Call) -> str:
-    args = ", ".join(f"{name}={text(value)}" for name, value in call.args.items())
-    return f"{call.label}({args})"
+    return MARKS[bisect_left(_ABOVE, duration_ns)][1]
 
 
 def summary_line(summary: Summary) -> str:

@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from fsession.errors import BadInputError
+from fsession.frozen import maker
 from fsession.trace.event import Call, Function
 from fsession.trace.record import (
     HEADER,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Functions"]
 
+_make_call = maker(Call)
 _U32 = 0xFFFF_FFFF
 _S32_MAX = 0x7FFF_FFFF  # of a length: the upper half of an int's word is rubbish
 
@@ -61,7 +63,7 @@ class Decoder:
             raise BadInputError(
                 f"a record of {len(record)} bytes makes no sense: {error}"
             ) from None
-        return Call(
+        return _make_call(
             function,
             start,
             end - start,

@@ -23,7 +23,8 @@ class Function:
     """A traced function and how its words become values; made once, shared by its calls.
 
     `layout` is that of its records: its own, or that of a program for many functions. `fields` are
-    the values of expressions in them, each read by one of `readers` at one of `places`.
+    the values of expressions in them, each read by one of `readers` at one of `places`. `simple`
+    has name, slot and reader of each parameter, if each is a word and none a text: the usual case.
     """
 
     signature: Signature
@@ -33,6 +34,7 @@ class Function:
     fields: tuple[Field, ...] = ()
     readers: tuple[Callable[[bytes | memoryview, int], Value], ...] = ()
     places: tuple[int, ...] = ()
+    simple: tuple[tuple[str, int, Callable[[int], Value]], ...] | None = None
 
     @classmethod
     def of(
@@ -48,7 +50,18 @@ class Function:
         result = result_reader(types, signature.result, symbol)
         layout = layout or signature.layout
         readers = tuple(field_reader(field, types, symbol) for field in fields)
-        return cls(signature, layout, arguments, result, fields, readers, _places(layout, fields))
+        places = _places(layout, fields)
+        simple = _simple(signature, arguments)
+        return cls(signature, layout, arguments, result, fields, readers, places, simple)
+
+
+def _simple(
+    signature: Signature, arguments: Sequence[Callable[[int], Value]]
+) -> tuple[tuple[str, int, Callable[[int], Value]], ...] | None:
+    params = signature.params
+    if any(param.slots != 1 or param.string for param in params):
+        return None
+    return tuple((p.name, p.slot, read) for p, read in zip(params, arguments, strict=True))
 
 
 def _places(layout: Layout, fields: Sequence[Field]) -> tuple[int, ...]:
@@ -119,12 +132,17 @@ class Call:
     @property
     def args(self) -> dict[str, Value]:
         """Values by the names of the parameters, in their order."""
-        texts = iter(self.strings)
         out: dict[str, Value] = {}
+        words, simple = self.words, self.traced.simple
+        if simple is not None:
+            for name, slot, read in simple:
+                out[name] = read(words[slot])
+            return out
+        texts = iter(self.strings)
         for param, read in zip(self.traced.signature.params, self.traced.arguments, strict=True):
-            word = self.words[param.slot] if param.slots else 0
+            word = words[param.slot] if param.slots else 0
             if param.slots == 2:
-                word |= self.words[param.slot + 1] << 64
+                word |= words[param.slot + 1] << 64
             out[param.name] = _string(word, next(texts, LOST)) if param.string else read(word)
         return out
 

@@ -51,6 +51,7 @@ __all__ = [
 MAX_ERRNO = 4095  # include/linux/err.h
 TEXT_CHARS = 64
 _U64 = (1 << 64) - 1
+_FIRST_ERRNO = (1 << 64) - MAX_ERRNO  # of those that a word may hold
 _BITS_OF_ADDRESS = 47  # an unsigned number from here on is shown like an address
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", 10: "\\n", 13: "\\r", 9: "\\t"}
 
@@ -122,6 +123,8 @@ Value = bool | int | str | bytes | dict[str, "Value"] | list["Value"] | Unreadab
 
 def text(value: Value) -> str:
     """As the trace shows it: ``-12``, ``0xffff…``, ``"lo"``, ``{.a=1}``; None is a null pointer."""
+    if type(value) is Pointer and 0 < value < _FIRST_ERRNO:
+        return f"{value:#x}"  # the usual case
     if isinstance(value, bool):
         return "true" if value else "false"
     if type(value) is int:
@@ -178,14 +181,16 @@ def result_reader(
     read = reader(types, type_id, symbol)
     kind = types[types.strip(type_id)]
     if isinstance(kind, Int) and kind.size >= 4 and (kind.is_signed or kind.size == 8):
-        return lambda word: _as_result(read(word))
+
+        def read_result(word: int) -> Value:
+            value = read(word)
+            if type(value) is not int or 0 <= value < _FIRST_ERRNO:
+                return value
+            errno = _errno_of(value)
+            return Errno(-errno) if errno else value
+
+        return read_result
     return read
-
-
-def _as_result(value: Value) -> Value:
-    if type(value) is int and (errno := _errno_of(value)):
-        return Errno(-errno)
-    return value
 
 
 def _errno_of(value: int) -> int:
