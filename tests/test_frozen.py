@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
 import pytest
 
-from fsession.frozen import frozen
+from fsession.frozen import frozen, maker
 
 
 def _make(decorate):
@@ -110,3 +110,17 @@ def test_own_methods_stay():
 def test_copies():
     for made in (copy.copy(One(1)), copy.deepcopy(One(1)), pickle.loads(pickle.dumps(One(1)))):
         assert made == One(1)
+
+
+def test_a_maker_makes_what_the_constructor_makes():
+    @frozen
+    class Pair:
+        x: int
+        y: int = 0
+
+    made = maker(Pair)(1, 2)
+    assert made == Pair(1, 2)
+    assert type(made) is Pair
+    assert hash(made) == hash(Pair(1, 2))
+    with pytest.raises(FrozenInstanceError):
+        made.x = 5

@@ -87,10 +87,14 @@ def _writer(function: Function) -> Callable[[Call], str]:
 
 def _more(call: Call) -> str:
     """What most calls have not."""
-    out = f', "prints": {_object(call.prints)}' if call.prints else ""
+    out = ""
     if call.place is not None:
-        out += f', "place": {_encode(asdict(call.place))}'
-    return out
+        place = call.place
+        out = (
+            f', "place": {{"tree": {place.tree}, "order": {place.order}, '
+            f'"parent": {place.parent}, "depth": {place.depth}}}'
+        )
+    return f'{out}, "prints": {_object(call.prints)}' if call.prints else out
 
 
 def _object(values: Mapping[str, Value]) -> str:
