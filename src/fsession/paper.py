@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import NotFoundError, UnsupportedError, VerifierError
-from fsession.host import Fd, Feature, ProgramInfo
+from fsession.host import Fd, Feature, ProgramInfo, Symbol
 from fsession.verify import NEWEST, Subject, verify
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
     from fsession.host import Link, LoadRequest, Map, PrintkReader, Program, RingReader, TestResult
     from fsession.spec import MapSpec
     from fsession.uapi import AttachType, MapType, ProgType
@@ -125,12 +126,18 @@ class PaperHost:
 
     name = "paper"
     cpu_count = _CPUS
+    argument_words = 12
 
     def __init__(
-        self, types: Types, series: str = NEWEST, modules: Mapping[str, Types] | None = None
+        self,
+        types: Types,
+        series: str = NEWEST,
+        modules: Mapping[str, Types] | None = None,
+        *,
+        log_level: int = 0,
     ) -> None:
         self.description = f"the rules of Linux {series}"
-        self.series = series
+        self.series, self.log_level = series, log_level
         self.reports: list[Report] = []
         self.requests: list[LoadRequest] = []
         self._types, self._modules = types, dict(modules or {})
@@ -188,7 +195,7 @@ class PaperHost:
 
     def load(self, request: LoadRequest) -> PaperProgram:
         """Judge a program. Raises `VerifierError` where it is refused."""
-        report = verify(self.subject(request), self.series)
+        report = verify(self.subject(request), self.series, log_level=self.log_level)
         self.reports.append(report)
         self.requests.append(request)
         if not report.accepted:
@@ -224,6 +231,16 @@ class PaperHost:
     def traceable(self, glob: str = "*") -> Iterator[tuple[str, str]]:
         """Every function that has a type: which of them can be traced only a kernel knows."""
         return ((name, "") for name, _ in self._types.functions(glob))
+
+    def function_symbols(self, glob: str = "*") -> Iterator[Symbol]:
+        """One for each function that has a type."""
+        return (Symbol(name, "") for name, _ in self._types.functions(glob))
+
+    def program_ids(self) -> Iterator[int]:
+        return iter(())
+
+    def program_functions(self, program: Program) -> Sequence[TypeId]:
+        raise _not_here("BPF programs as targets")
 
     def printk_lines(self) -> PrintkReader:
         raise _not_here("printing")

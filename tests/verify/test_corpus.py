@@ -17,6 +17,13 @@ NOT_ASKED = "not asked: "
 SERIES = ("7.2", "6.12")
 # What lies at an offset is for each kernel's own BTF to say; here it is that of 7.2.
 _OTHER_LAYOUT = {("6.12", "table-task: task: read far")}
+STRICTER = {
+    "context: the context moved by 8",
+    "functions: too much stack together",
+    "functions: nine functions deep",
+}
+"""What Linux 7.2 takes and we refuse; docs/verify.md has the reasons."""
+
 _NUMBERS = {number: number for number in MAPS}
 
 
@@ -38,11 +45,13 @@ def test_verdicts_are_those_of_the_kernel(types, series):
     """What the kernel refuses is refused; what it takes is taken, but for what is not judged."""
     said, wrong = confirmed()[series], []
     for case in cases():
-        words = said[case.name]
+        words = said.get(case.name, NOT_ASKED)
         if words.startswith(NOT_ASKED) or (series, case.name) in _OTHER_LAYOUT:
             continue
         report = _report(case, types, series)
         if report.accepted == (words == "") or not report.judged:
+            continue
+        if case.name in STRICTER and not report.accepted:
             continue
         wrong.append(f"{case.name}: kernel '{words}', ours '{report.message}'")
     assert wrong == []
@@ -77,6 +86,13 @@ def test_messages_have_the_words_of_the_kernel(types):
         ours, theirs = _words(report.message), _words(said[case.name])
         found += len(ours & theirs) >= 0.6 * len(theirs)
     assert found >= 0.9 * total
+
+
+def test_every_program_was_asked_about():
+    names = {case.name for case in cases()}
+    assert len(names) >= 800
+    assert names <= set(confirmed()["7.2"])
+    assert len(names & set(confirmed()["6.12"])) >= 590
 
 
 def test_names_are_unique():

@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "prototype of a function, layout of a type, values of an enum",
     "top": "functions of a pattern ranked by calls, time, errors",
     "trace": "one line per call: arguments, result, duration",
+    "verify": "would a kernel take these programs, and why not",
     "vm": "run a command under a real kernel in QEMU, with this fsession inside",
 }
 """Name, which is also the module's and the function's, and what it is for."""

@@ -70,6 +70,8 @@ def _address(walk: Walk, state: State, insn: Insn) -> Reg:
             )
         return pointer(Kind.MAP_VALUE, spec, off=high)
     if insn.src == Pseudo.FUNC:
+        if not walk.subject.funcs:
+            raise RefusedError("missing btf func_info", advice="callbacks need the program's BTF")
         start = state.at + 1 + insn.func_off
         if is_global(walk.subject, start):
             raise RefusedError("callback function not static")
@@ -144,9 +146,9 @@ def _check_left(state: State) -> None:
     if state.refs:
         ref = state.refs[0]
         raise RefusedError(
-            f"Unreleased reference id={ref.id} alloc_insn={ref.at}",
-            advice=f"the {ref.what} acquired at instruction {ref.at} is not released on this way; "
+            f"Unreleased reference id={ref.id} alloc_insn={ref.at}\n"
             "BPF_EXIT instruction in main prog would lead to reference leak",
+            advice=f"the {ref.what} acquired at instruction {ref.at} is not released on this way",
         )
 
 

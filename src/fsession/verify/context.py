@@ -67,10 +67,9 @@ def load_context(walk: Walk, state: State, number: int, reg: Reg, off: int, size
     return scalar(UNKNOWN if size == 8 else unsigned_range(0, (1 << 8 * size) - 1))
 
 
-def _invalid(off: int, size: int, number: int, advice: str = "") -> RefusedError:
-    return RefusedError(
-        f"invalid bpf_context access off={off} size={size}", advice=advice, regs=(number,)
-    )
+def _invalid(off: int, size: int, number: int, advice: str = "", why: str = "") -> RefusedError:
+    text = f"invalid bpf_context access off={off} size={size}"
+    return RefusedError(f"{why}\n{text}" if why else text, advice=advice or why, regs=(number,))
 
 
 def _argument(walk: Walk, number: int, off: int, size: int) -> Reg:
@@ -79,7 +78,7 @@ def _argument(walk: Walk, number: int, off: int, size: int) -> Reg:
         raise _invalid(off, size, number)
     name = walk.subject.target_name
     if off % 8:
-        raise RefusedError(f"func '{name}' offset {off} is not multiple of 8", regs=(number,))
+        raise _invalid(off, size, number, why=f"func '{name}' offset {off} is not multiple of 8")
     if walk.subject.attach_type in _MULTI:
         raise RefusedError(
             f"func 'bpf_multi_func' doesn't have {off // 8 + 1}-th argument",
@@ -91,11 +90,8 @@ def _argument(walk: Walk, number: int, off: int, size: int) -> Reg:
         raise NotJudgedError("the context of a program whose target has no type")
     found = _word(walk, proto, off // 8)
     if found is None:
-        raise RefusedError(
-            f"func '{name}' doesn't have {off // 8 + 1}-th argument",
-            advice=f"it takes {len(proto.params)}",
-            regs=(number,),
-        )
+        why = f"func '{name}' doesn't have {off // 8 + 1}-th argument"
+        raise _invalid(off, size, number, f"it takes {len(proto.params)}", why)
     arg, id = found
     return _value(walk, number, name, arg, id, size)
 

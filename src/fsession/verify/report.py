@@ -10,7 +10,9 @@ __all__ = ["Report"]
 @frozen
 class Report:
     """`message` is the telling phrase of a refusal, `at` the slot it is about (-1: none), `insns`
-    how many instructions were walked. `advice`: what to change. `log`: as the kernel writes it."""
+    how many instructions were walked. `advice`: what to change. `source`: the line that it is
+    about. `explanation`: the instructions that led there. `log`: as the kernel writes it.
+    `judged` False: refused because its rules are not known here."""
 
     program: str
     accepted: bool
@@ -20,6 +22,7 @@ class Report:
     advice: str = ""
     log: str = ""
     explanation: str = ""
+    source: str = ""
     judged: bool = True
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fsession.isa.insn import Insn
 
-__all__ = ["CALLBACK_HELPERS", "Structure", "structure"]
+__all__ = ["CALLBACK_HELPERS", "Structure", "structure", "uses"]
 
 MAX_INSNS = 1_000_000
 CALLBACK_HELPERS = frozenset(
@@ -174,7 +174,7 @@ def _points(
     return frozenset(points | forced), frozenset(forced)
 
 
-def _uses(insn: Insn) -> tuple[int, int]:
+def uses(insn: Insn) -> tuple[int, int]:
     """Masks of the registers that an instruction reads and overwrites."""
     cls, dst, src = insn.opcode & 7, 1 << insn.dst, 1 << insn.src
     if cls == Class.LD:
@@ -206,7 +206,7 @@ def _uses(insn: Insn) -> tuple[int, int]:
 def _liveness(code: Sequence[Insn | None], spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Before each slot: registers that may be read before they are overwritten."""
     live = [0] * len(code)
-    uses = [_uses(insn) if insn is not None else (0, 0) for insn in code]
+    used = [uses(insn) if insn is not None else (0, 0) for insn in code]
     for start, end in spans:
         changed = True
         while changed:
@@ -220,7 +220,7 @@ def _liveness(code: Sequence[Insn | None], spans: Sequence[tuple[int, int]]) -> 
                     after = live[at + insn.slots]
                 if insn.is_jump:
                     after |= live[at + 1 + insn.jump_off]
-                before = uses[at][0] | (after & ~uses[at][1])
+                before = used[at][0] | (after & ~used[at][1])
                 if before != live[at]:
                     live[at], changed = before, True
     return tuple(live)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsession.isa.cfg import callees
 from fsession.isa.insn import offsets
+from fsession.verify.explain import Log, explain, source_line
 from fsession.verify.globals import first_state, start_of_global
 from fsession.verify.kfuncs import is_iter_next
 from fsession.verify.limits import NEWEST, Limits, limits
@@ -22,36 +23,56 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-def verify(subject: Subject, kernel: str | Limits = NEWEST, *, prune: bool = True) -> Report:
+def verify(
+    subject: Subject, kernel: str | Limits = NEWEST, *, prune: bool = True, log_level: int = 0
+) -> Report:
     """Whether `subject` may be loaded, by the rules of the series `kernel`.
 
-    `prune` False walks every way to its end, for tests of the pruning.
+    `prune` False walks every way to its end, for tests of the pruning. `log_level` 1 or 2: the
+    report has a log.
     """
     rules = limits(kernel) if isinstance(kernel, str) else kernel
+    log = Log(subject, log_level) if log_level else None
     walk: Walk | None = None
     try:
         check_program(subject, rules)
-        steps = frozenset(
-            int(at)
-            for at, insn in zip(offsets(subject.insns), subject.insns, strict=False)
-            if is_iter_next(subject.types, insn)
-        )
-        found = structure(subject.insns, steps)
-        walk = Walk(subject, found, rules, STEPS, prune=prune)
+        found = structure(subject.insns, _iterator_steps(subject))
+        walk = Walk(subject, found, rules, STEPS, prune=prune, listen=log)
         walk.run(first_state(subject))
         _walk_globals(subject, walk)
         check_depth(walk.stack_used, callees(subject.insns))
     except RefusedError as error:
-        return Report(
-            subject.name,
-            False,
-            error.message,
-            error.at,
-            walk.insns if walk else 0,
-            error.advice,
-            judged=not isinstance(error, NotJudgedError),
-        )
-    return Report(subject.name, True, insns=walk.insns)
+        return _refusal(subject, error, walk, log)
+    text = log.text("", walk.insns) if log else ""
+    return Report(subject.name, True, insns=walk.insns, log=text)
+
+
+def _iterator_steps(subject: Subject) -> frozenset[int]:
+    return frozenset(
+        int(at)
+        for at, insn in zip(offsets(subject.insns), subject.insns, strict=False)
+        if is_iter_next(subject.types, insn)
+    )
+
+
+def _refusal(subject: Subject, error: RefusedError, walk: Walk | None, log: Log | None) -> Report:
+    story, insns = "", 0
+    if walk is not None:
+        insns = walk.insns
+        if error.at >= 0 and walk.state.frames:
+            story = explain(subject, walk.structure.code, walk.state, error.regs, error.at)
+    return Report(
+        subject.name,
+        accepted=False,
+        message=error.message,
+        at=error.at,
+        insns=insns,
+        advice=error.advice,
+        log=log.text(error.message, insns) if log else "",
+        explanation=story,
+        source=source_line(subject, error.at) if error.at >= 0 else "",
+        judged=not isinstance(error, NotJudgedError),
+    )
 
 
 def _walk_globals(subject: Subject, walk: Walk) -> None:
