@@ -49,7 +49,7 @@ def test_tasks(strategy, host, tid):
     """Values of threads; a kernel function that gives a reference, and the one that takes it."""
     obj = PythonObject.open(PROGRAMS / "tasks.py")
     if host.types().find("bpf_task_from_pid", Func) is None:
-        with pytest.raises(CompileError, match="has no function 'bpf_task_from_pid'"):
+        with pytest.raises(CompileError, match=r"this kernel has no bpf_task_from_pid\(\)"):
             obj.load(host)
         return
     with obj.load(host):
@@ -223,3 +223,65 @@ def test_by_value(strategy, host, tmp_path):
     for event in options:
         assert (event.user, event.is_kernel) == (call.words[3].value, False)
         assert (event.whole.user, event.whole.is_kernel) == (call.words[3].value, False)
+
+
+def _after_set_user_nice(obj, tid, priority=5):
+    """What the programs did when this thread's priority was set once."""
+    with obj.attach():
+        obj.object.globals["only"] = tid
+        os.setpriority(os.PRIO_PROCESS, 0, priority)
+        obj.object.globals["only"] = 0
+    entries = obj.object.maps["results"].items()
+    return {key.decode(): value for key, value in entries}, obj.read(0)
+
+
+def test_calls(host, tid, require):
+    """Helpers by their names, ring buffers, structs in structs, function pointers."""
+    require(Feature.FENTRY, True)
+    with PythonObject.open(PROGRAMS / "calls.py").load(host) as obj:
+        found, (event,) = _after_set_user_nice(obj, tid)
+        assert obj.compiled is not None
+        maps = obj.compiled.maps
+        reserved, sent, raw = (maps[name] for name in ("reserved", "sent", "raw"))
+        comm = Path("/proc/self/comm").read_bytes().strip()
+        where = {"pid": tid, "comm": b""}
+        assert reserved.read(0) == [{"small": 7, "where": where, "nice": 5}]
+        assert sent.read(0) == [tid]
+        words = bytes([0, 0, 0, 9]).ljust(16, b"\0")
+        assert raw.read(0) == [words, b"abc", bytes([200, *bytes(22), 1])]
+        ((key, value),) = maps["changes"].items()
+        assert key == {"small": 1, "where": {"pid": tid, "comm": comm}, "nice": 5}
+        assert value["where"] == {"pid": os.getpid() + 1, "comm": b"two"}
+        assert (value["small"], value["nice"]) == (2, -5)
+        assert maps["changes"][key] == value
+        assert key in maps["changes"]
+        del maps["changes"][key]
+        assert maps["changes"].get(key) is None
+        _after_set_user_nice(obj, tid, 12)
+        assert reserved.read(0) == []
+    assert event.function.name.startswith("enqueue_task")
+    assert event.null is True
+    assert found.pop("frames") > 0
+    assert found == {
+        "arg_cnt": 2, "arg": 5, "no arg": -errno.EINVAL, "strtol": -42, "strtol bytes": 3,
+        "regs": 1, "comm": 0, "first": comm[0], "stack": 1, "task stack": 1, "read": 0,
+        "read first": comm[0], "write": 0, "lookup": 5, "delete": 0, "gone": 1, "query": 4096,
+        "dynptr": 0, "dynptr write": 0, "dynptr read": 0, "dynptr byte": ord("b"),
+        "dynptr data": ord("c"), "snprintf": 9, "same": 0, "other": 1, "enum": 3, "pointer": 0,
+    }  # fmt: skip
+
+
+def test_references(host, tid, require):
+    """Kernel functions that give references, and sections."""
+    require(Feature.FENTRY, True)
+    obj = PythonObject.open(PROGRAMS / "references.py")
+    if host.types().find("bpf_cpumask_first", Func) is None:
+        with pytest.raises(CompileError, match=r"this kernel has no bpf_task_from_pid\(\)"):
+            obj.load(host)
+        return
+    with obj.load(host):
+        found, _ = _after_set_user_nice(obj, tid)
+    assert found == {
+        "pid": tid, "again": tid, "nobody": 1, "none": 1, "parent": os.getppid(), "first cpu": 1,
+        "loop": 3,
+    }  # fmt: skip

@@ -18,6 +18,7 @@ from fsession.lang.access import Trust, Typed
 from fsession.lang.build import Builder
 from fsession.lang.cexpr import CExpression
 from fsession.lang.ctypes import INT, Catalog, Pointer
+from lang.calls import Pair
 
 TOKENS = [
     "skb",
@@ -102,6 +103,14 @@ NAMES = [
     "table",
     "c",
     "min",
+    "ring",
+    "fsession.buffer(16)",
+    "fsession.dynptr()",
+    "fsession.get_current_task()",
+    "ring.reserve()",
+    "record",
+    "(1, 2)",
+    "task",
 ]
 LINES = [
     "a = {}",
@@ -136,6 +145,22 @@ LINES = [
     "for i in range({}):\n        while b: b -= {}\n        if i > {}: break",
     "if {}: a = {}",
     "if {}: return",
+    "record = ring.reserve()",
+    "ring.submit({})",
+    "ring.discard({})",
+    "ring.output({})",
+    "task = fsession.bpf_task_from_pid({})",
+    "fsession.bpf_task_release({})",
+    "fsession.bpf_rcu_read_lock()",
+    "fsession.bpf_rcu_read_unlock()",
+    "if task: fsession.bpf_task_release(task)",
+    "a = fsession.map_lookup_elem({}, {})",
+    "a, b = fsession.get_func_arg({}, {})",
+    "fsession.get_stack(ctx, {}, {}, 0)",
+    "fsession.probe_read_kernel({}, 8, {})",
+    "fsession.dynptr_from_mem({}, {}, 0, {})",
+    "fsession.get_task_stack({}, {}, {}, 0)",
+    "a = fsession.strtol({}, {}, 10)",
     "cookie[0] = {}",
 ]
 
@@ -174,7 +199,7 @@ def test_expressions(catalog, text):
 
 @pytest.mark.kernel
 @given(st.data())
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 def test_functions(host, tmp_path_factory, data):
     lines = []
     for line in data.draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=6)):
@@ -183,7 +208,11 @@ def test_functions(host, tmp_path_factory, data):
     text = "\n".join(["def f(ctx, skb):", *lines, ""])
     name = f"fuzz-{hash(text)}.py"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    names = {"fsession": fsession, "table": fsession.Hash("u32", "u64", 16)}
+    names = {
+        "fsession": fsession,
+        "table": fsession.Hash("u32", "u64", 16),
+        "ring": fsession.RingBuf(Pair, 4096),
+    }
     with warnings.catch_warnings(action="ignore"):  # of CPython: some lines make no sense
         exec(compile(ast.parse(text), name, "exec"), names)
     made = program("icmp_rcv")(names["f"])  # type: ignore[arg-type]

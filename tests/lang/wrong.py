@@ -329,3 +329,235 @@ def with_stack():
 @wrong("the depth of a stack is a constant")
 def deep_stack(ctx):
     fsession.emit(stack=fsession.kstack(500))
+
+
+class Inner(fsession.Struct):
+    low: "u32"
+    high: "u32"
+
+
+class Outer(fsession.Struct):
+    inner: Inner
+    count: "u64"
+
+
+outers = fsession.Hash("u32", Outer)
+ring = fsession.RingBuf(Inner, 4096)
+words = fsession.RingBuf(size=4096)
+stacks = fsession.StackTrace(16)
+
+
+@wrong("get_func_arg() takes 2 arguments, not 3")
+def filled_argument(ctx):
+    fsession.get_func_arg(ctx, 0, 5)
+
+
+@wrong("tracing programs can't call skb_load_bytes()")
+def other_helper(ctx, skb):
+    fsession.skb_load_bytes(skb, 0, 5, 8)
+
+
+@wrong("tracing programs can't call ktime_get_coarse_ns()")
+def coarse_time(ctx):
+    fsession.ktime_get_coarse_ns()
+
+
+@wrong("copy_from_user() may sleep")
+def sleeping_helper(ctx):
+    fsession.copy_from_user(fsession.buffer(8), 8, 0)
+
+
+@wrong("loop() takes a callback, which programs in Python don't have")
+def callback(ctx):
+    fsession.loop(5, plain, 0, 0)
+
+
+@wrong("perf_event_output() takes a map of perf events, which programs in Python don't have")
+def perf_events(ctx):
+    fsession.perf_event_output(ctx, table, 0, "x", 1)
+
+
+@wrong("get_stackid() takes a StackTrace as 'map'")
+def stacks_in_a_hash(ctx):
+    fsession.get_stackid(ctx, table)
+
+
+@wrong("get_stack() takes the context as 'ctx'")
+def no_context(ctx, skb):
+    fsession.get_stack(skb, fsession.buffer(64), 64, 0)
+
+
+@wrong("get_stack() takes memory of the program as 'buf'")
+def kernel_memory(ctx, skb):
+    fsession.get_stack(ctx, skb.dev, 64, 0)
+
+
+@wrong("80 bytes of memory that has 64")
+def beyond_the_buffer(ctx):
+    fsession.get_stack(ctx, fsession.buffer(64), 80, 0)
+
+
+@wrong("get_current_comm() takes a size in bytes as 'size_of_buf'")
+def size_of_nothing(ctx):
+    fsession.get_current_comm(fsession.buffer(16), 0)
+
+
+@wrong("the size of a buffer is a constant")
+def buffer_of_a_variable(ctx, skb):
+    b = fsession.buffer(skb.len)
+
+
+@wrong("get_task_stack() takes a struct task_struct * as 'task'")
+def stack_of_a_packet(ctx, skb):
+    fsession.get_task_stack(skb, fsession.buffer(64), 64, 0)
+
+
+@wrong("get_task_stack() takes a struct task_struct * that the verifier knows as 'task'")
+def stack_of_a_number(ctx, skb):
+    fsession.get_task_stack(fsession.cast("struct task_struct *", 4096), fsession.buffer(64), 64, 0)
+
+
+@wrong("map_lookup_elem() takes a map with keys as 'map'")
+def lookup_in_a_ring(ctx):
+    fsession.map_lookup_elem(ring, 5)
+
+
+@wrong("map_lookup_elem() takes a map of the program as 'map'")
+def lookup_in_nothing(ctx, skb):
+    fsession.map_lookup_elem(skb, 5)
+
+
+@wrong("ringbuf_reserve() takes a constant number as 'size'")
+def reserve_a_variable(ctx, skb):
+    fsession.ringbuf_reserve(words, skb.len, 0)
+
+
+@wrong("a RingBuf has no keys in a program")
+def ring_with_a_key(ctx):
+    ring[5] = 1
+
+
+@wrong("a StackTrace has no keys in a program")
+def stack_by_key(ctx):
+    x = stacks[5]
+
+
+@wrong("a RingBuf has no 'read' in a program")
+def ring_read(ctx):
+    ring.read()
+
+
+@wrong("'items' of a map can't be used in a program")
+def items_in_a_program(ctx):
+    x = table.items()
+
+
+@wrong("reserve() of a ring buffer without a type of its records")
+def reserve_raw(ctx):
+    words.reserve()
+
+
+@wrong("this may be None")
+def submit_none(ctx):
+    ring.submit(ring.reserve())
+
+
+@wrong("this is no record")
+def submit_a_number(ctx):
+    ring.submit(5)
+
+
+@wrong("'inner' is a struct")
+def part_of_a_struct(ctx):
+    outers[5] = (7, 8)
+
+
+@wrong("what ringbuf_reserve() of line N gave is not released on this path")
+def kept_record(ctx):
+    record = ring.reserve()
+    if record is not None:
+        record.low = 1
+
+
+@wrong("this was released before")
+def submitted_twice(ctx):
+    record = ring.reserve()
+    if record is not None:
+        ring.submit(record)
+        ring.discard(record)
+
+
+@wrong("this was released before")
+def used_after_submit(ctx):
+    record = ring.reserve()
+    if record is not None:
+        ring.submit(record)
+        record.low = 1
+
+
+@wrong("what bpf_task_from_pid() of line N gave is not released on this path")
+def kept_task(ctx, skb):
+    task = fsession.bpf_task_from_pid(1)
+    if task is None:
+        return
+    if skb.len > 100:
+        return
+    fsession.bpf_task_release(task)
+
+
+@wrong("what bpf_task_from_pid() of line N gave is not released on this path")
+def kept_in_a_loop(ctx):
+    for i in range(3):
+        task = fsession.bpf_task_from_pid(i)
+        if not task:
+            continue
+
+
+@wrong("bpf_task_release() of what was not acquired")
+def release_of_the_current(ctx):
+    fsession.bpf_task_release(fsession.get_current_task())
+
+
+@wrong("this may be None")
+def release_of_none(ctx):
+    fsession.bpf_task_release(fsession.bpf_task_from_pid(1))
+
+
+@wrong("bpf_task_from_pid() takes 1 argument, not 2")
+def two_pids(ctx):
+    fsession.bpf_task_from_pid(1, 2)
+
+
+@wrong("bpf_task_from_pid() takes a number as 'pid'")
+def pid_of_a_packet(ctx, skb):
+    fsession.bpf_task_from_pid(skb)
+
+
+@wrong("tracing programs can't call bpf_path_d_path()")
+def for_lsm_programs(ctx):
+    fsession.bpf_path_d_path(0, fsession.buffer(8), 8)
+
+
+@wrong("the program ends here behind bpf_rcu_read_lock()")
+def section_not_left(ctx, skb):
+    fsession.bpf_rcu_read_lock()
+    if skb.len > 100:
+        return
+    fsession.bpf_rcu_read_unlock()
+
+
+@wrong("bpf_rcu_read_unlock() where bpf_rcu_read_lock() was not called")
+def section_not_entered(ctx, skb):
+    if skb.len > 100:
+        fsession.bpf_rcu_read_lock()
+    fsession.bpf_rcu_read_unlock()
+
+
+@wrong(
+    "bpf_copy_from_user_str() may sleep, which is forbidden behind bpf_rcu_read_lock()",
+    "fsession.s/do_unlinkat",
+)
+def sleep_in_a_section(ctx):
+    fsession.bpf_rcu_read_lock()
+    fsession.bpf_copy_from_user_str(fsession.buffer(8), 8, 0, 0)
+    fsession.bpf_rcu_read_unlock()

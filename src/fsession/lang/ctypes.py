@@ -37,6 +37,7 @@ __all__ = [
     "Record",
     "Stack",
     "alignment",
+    "is_function",
     "is_text",
 ]
 
@@ -122,6 +123,11 @@ class Stack:
         return f"a stack of {self.depth}"
 
 
+def is_function(type: CType) -> bool:
+    """What a function pointer points to."""
+    return isinstance(type, Opaque) and type.name == "funcproto"
+
+
 CType = Integer | Pointer | Record | Array | Opaque | Stack
 
 VOID = Opaque("void")
@@ -180,11 +186,12 @@ def alignment(type: CType) -> int:
 class Catalog:
     """The types of one BTF, made when they are asked for."""
 
-    def __init__(self, types: Types) -> None:
+    def __init__(self, types: Types, own: Catalog | None = None) -> None:
+        """With the program's own structs of the catalog `own`."""
         self.types = types
         self._made: dict[int, CType] = {}
         self._enumerators: dict[str, tuple[int, Integer]] | None = None
-        self._local: dict[int, tuple[str, dict[str, Field]]] = {}
+        self._local: dict[int, tuple[str, dict[str, Field]]] = own._local if own else {}
 
     def of(self, id: TypeId) -> CType:
         """The type behind typedefs and qualifiers."""

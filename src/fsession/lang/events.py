@@ -3,6 +3,7 @@
 | in the program | here |
 | --- | --- |
 | numbers, pointers | `int`, `bool` |
+| pointers to functions | `FunctionPointer`, an `int` with a name |
 | texts | `str` |
 | structs, unions | a named tuple of all members, those of anonymous ones as its own |
 | other arrays | a tuple |
@@ -16,7 +17,7 @@ from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING, Any
 
 from fsession.errors import BadInputError
-from fsession.lang.ctypes import Array, Integer, Pointer, Record, Stack, is_text
+from fsession.lang.ctypes import Array, Integer, Pointer, Record, Stack, is_function, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from fsession.lang.ctypes import Catalog, CType, Field
     from fsession.lang.unit import Event
 
-    Reader = Callable[[bytes], Any]
+    Reader = Callable[[Any], Any]
     Symbols = Callable[[Sequence[int]], Sequence[str]]
 
-__all__ = ["EventDecoder"]
+__all__ = ["EventDecoder", "FunctionPointer"]
 
 _CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 _NUMBER = Struct("<Q")
@@ -36,6 +37,21 @@ _WORD_BYTES = 8
 
 def _addresses(words: Sequence[int]) -> list[str]:
     return [f"{word:#x}" for word in words]
+
+
+class FunctionPointer(int):
+    """A pointer to a function: compares as an `int`; `name` is "" where nobody knows it."""
+
+    name: str
+
+    def __new__(cls, address: int, symbols: Symbols) -> FunctionPointer:
+        self = super().__new__(cls, address)
+        (name,) = symbols([address]) if address else ("",)
+        self.name = "" if name == hex(address) else name.removesuffix("+0x0")
+        return self
+
+    def __repr__(self) -> str:
+        return self.name or hex(self)
 
 
 class EventDecoder:
@@ -68,6 +84,8 @@ def _decoder(event: Event, symbols: Symbols) -> Callable[[bytes | memoryview], A
         layout += _code(field.type)
         if not isinstance(field.type, Integer | Pointer):
             others.append((place, _reader(field.type, event.catalog, symbols)))
+        elif isinstance(field.type, Pointer) and is_function(field.type.to):
+            others.append((place, lambda address: FunctionPointer(address, symbols)))
     unpack = Struct(layout).unpack_from
 
     def decode(record: bytes | memoryview) -> Any:

@@ -13,12 +13,17 @@ from fsession.lang.ctypes import BOOL, Array, Integer, Pointer, Record
 from fsession.lang.forms import call_form
 from fsession.lang.intrinsics import Intrinsic
 from fsession.lang.ir import Test, Value
-from fsession.lang.objects import Function, Global, Map
+from fsession.lang.objects import Function, Global, Map, RingBuf
 from fsession.lang.operators import Operators, joined
+from fsession.lang.rings import call_ring
 from fsession.lang.scope import Argument, Item, Many, Static
 from fsession.lang.values import int_of, is_text, static
 
 __all__ = ["Expressions"]
+
+MAP_METHODS = (
+    "get", "output", "reserve", "submit", "discard", "read", "items", "keys", "values", "clear"
+)  # fmt: skip
 
 
 class Expressions(Operators):
@@ -119,9 +124,16 @@ class Expressions(Operators):
 
     def _method(self, node: ast.Call, target: ast.Attribute) -> Item | None:
         """``map.get(k)``, ``text.startswith("…")``; None if it is no such call."""
-        if target.attr == "get":
+        if target.attr in MAP_METHODS:
             owner = self.item(target.value)
+            if isinstance(owner, Static) and isinstance(owner.value, RingBuf):
+                return call_ring(self, owner.value, target.attr, node)
             if isinstance(owner, Static) and isinstance(owner.value, Map):
+                if target.attr != "get":
+                    hint = "m[k], m[k] = v, m[k] += n, m.get(k), k in m, del m[k]"
+                    raise self.fail(
+                        node, f"'{target.attr}' of a map can't be used in a program", hint
+                    )
                 return lookup.get_entry(self, owner.value, node)
         if target.attr == "startswith" and len(node.args) == 1:
             text = self.item(node.args[0])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Func
 from fsession.lang import texts
 from fsession.lang.access import Place, Trust, Typed
+from fsession.lang.arguments import DYNPTR
 from fsession.lang.arith import S64, U64
-from fsession.lang.ctypes import BOOL, CHAR, Array, CType, Integer, Pointer, Record
-from fsession.lang.intrinsics import HELPERS, KFUNC_PREFIX
+from fsession.lang.ctypes import BOOL, CHAR, U8, Array, CType, Integer, Pointer, Record
+from fsession.lang.helpers import call_helper
+from fsession.lang.intrinsics import KFUNC_PREFIX
 from fsession.lang.ir import Space, Value
-from fsession.lang.lookup import name_of
-from fsession.lang.objects import MAX_DEPTH, Map
+from fsession.lang.kfuncs import call_kfunc
+from fsession.lang.objects import MAX_DEPTH
 from fsession.lang.records import emit_record
 from fsession.lang.scope import Context, Frames, Item, Many, Static
 from fsession.uapi import FuncId
@@ -27,45 +28,18 @@ __all__ = ["call_form"]
 
 COMM = Array(CHAR, 16)
 STACK_DEPTH = 32
+BOTH = ("get_current_comm",)  # without arguments a form, with some the helper
+MAX_BUFFER = 512
 
 
 def call_form(e: Expressions, name: str, node: ast.Call) -> Item:
     """The value of a call. Raises `CompileError` where it is called in another way."""
-    if name in HELPERS:
-        return _helper(e, name, node)
+    form = _FORMS.get(name)
+    if form is not None and not (name in BOTH and node.args):
+        return form(e, node)
     if name.startswith(KFUNC_PREFIX):
-        return _kfunc(e, name, node)
-    return _FORMS[name](e, node)
-
-
-def _kfunc(e: Expressions, name: str, node: ast.Call) -> Item:
-    """A kernel function by its name; the kernel says which ones a program may call."""
-    types = e.catalog.types
-    id = types.find(name, Func)
-    if id is None:
-        near = [
-            text for texts_ in types.strings.near(name) for text in texts_ if types.find(text, Func)
-        ]
-        hint = f"did you mean {', '.join(near[:3])}?" if near else ""
-        raise e.fail(node, f"the kernel has no function '{name}'", hint)
-    proto = types.prototype(id)
-    args = _args(e, node, name, len(proto.params), len(proto.params))
-    result = e.build.kfunc(name, *(e.typed(arg).value for arg in args))
-    if not proto.type:
-        return Static(None)
-    type = e.catalog.of(proto.type)
-    known = isinstance(type, Pointer) and isinstance(type.to, Record)
-    if isinstance(type, Integer):
-        result = e.build.extend(result, 8 * type.size, signed=type.signed)
-    return Typed(type, result, Trust.KERNEL if known else Trust.NUMBER)
-
-
-def _helper(e: Expressions, name: str, node: ast.Call) -> Item:
-    helper = HELPERS[name]
-    args = _args(e, node, name, helper.args, helper.args)
-    values = [e.typed(arg).value for arg in args]
-    result = e.build.helper(helper.function, *values)
-    return Typed(Integer(8, helper.signed, "s64" if helper.signed else "u64"), result)
+        return call_kfunc(e, name, node)
+    return call_helper(e, name, node)
 
 
 def _args(e: Expressions, node: ast.Call, name: str, least: int, most: int) -> list[ast.expr]:
@@ -172,12 +146,37 @@ def _container_of(e: Expressions, node: ast.Call) -> Item:
 
 def _comm(e: Expressions, node: ast.Call) -> Item:
     _args(e, node, "get_current_comm", 0, 0)
-    build = e.build
-    slot = build.slot(COMM.size)
-    for at in (0, 8):
-        build.store(slot, at, build.const(0), 8, Space.STACK)
+    build, slot = e.build, _zeros(e, COMM.size)
     build.helper(FuncId.get_current_comm, slot, build.const(COMM.size))
     return Place(COMM, slot, 0, Trust.MEMORY)
+
+
+def _buffer(e: Expressions, node: ast.Call) -> Item:
+    """``buffer(64)``, ``buffer(2, "u64")``: bytes or numbers on the stack, all 0."""
+    args = _args(e, node, "buffer", 1, 2)
+    of = _type(e, args[1]) if len(args) == 2 else U8
+    count = e.static_int(args[0])
+    if not isinstance(of, Integer):
+        raise e.fail(args[1], f"a buffer of {of}", "of a type of a number")
+    if count is None or not 0 < count * of.size <= MAX_BUFFER:
+        raise e.fail(args[0], "the size of a buffer is a constant", f"up to {MAX_BUFFER} bytes")
+    return Place(Array(of, count), _zeros(e, count * of.size), 0, Trust.MEMORY)
+
+
+def _zeros(e: Expressions, size: int) -> Value:
+    build = e.build
+    slot = build.slot(size + -size % 8)
+    for at in range(0, size, 8):
+        build.store(slot, at, build.const(0), 8, Space.STACK)
+    return slot
+
+
+def _dynptr(e: Expressions, node: ast.Call) -> Item:
+    _args(e, node, "dynptr", 0, 0)
+    record = e.catalog.find(f"struct {DYNPTR}")
+    if not isinstance(record, Record):
+        raise e.fail(node, "this kernel has no dynptrs", "Linux 5.19 has them")
+    return Place(record, e.build.slot(record.size), 0, Trust.MEMORY)
 
 
 def _task(e: Expressions, node: ast.Call) -> Item:
@@ -196,16 +195,14 @@ def _of_context(function: FuncId, name: str) -> Callable[[Expressions, ast.Call]
 
 
 def _stackid(e: Expressions, node: ast.Call) -> Item:
-    where, arg = _args(e, node, "get_stackid", 2, 2)
-    context, item = e.item(where), e.item(arg)
-    is_map = isinstance(item, Static) and isinstance(item.value, Map)
-    if not isinstance(context, Context) or not is_map:
-        raise e.fail(node, "get_stackid() takes the context and a StackTrace map")
-    assert isinstance(item, Static)
-    name = name_of(e, item.value, arg)
-    build = e.build
-    result = build.helper(FuncId.get_stackid, context.value, build.map(name), build.const(0))
-    return Typed(S64, build.extend(result, 32, signed=True))
+    """``get_stackid(ctx, stacks)``, with flags or without."""
+    _args(e, node, "get_stackid", 2, 3)
+    if len(node.args) == 2:
+        zero = ast.copy_location(ast.Constant(0), node)
+        node = ast.copy_location(ast.Call(node.func, [*node.args, zero], []), node)
+    result = call_helper(e, "get_stackid", node)
+    assert isinstance(result, Typed)
+    return Typed(S64, e.build.extend(result.value, 32, signed=True))
 
 
 def _enum(e: Expressions, node: ast.Call) -> Item:
@@ -269,6 +266,9 @@ _FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
     "emit": emit_record,
     "kstack": _kstack,
     "printk": _printk,
+    "trace_printk": _printk,
+    "buffer": _buffer,
+    "dynptr": _dynptr,
     "log2": _log2,
     "cast": _cast,
     "read": _read,

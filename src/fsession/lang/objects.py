@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.lang.ctypes import Array as CArray
-from fsession.lang.ctypes import Catalog, CType
+from fsession.lang.ctypes import Catalog, CType, Record
 from fsession.uapi import MapType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MIN_RING_BYTES = 4096
 MAX_DEPTH = 127  # include/uapi/linux/perf_event.h: PERF_MAX_STACK_DEPTH
 
 __all__ = [
@@ -30,12 +31,13 @@ __all__ = [
     "Map",
     "PerCpuArray",
     "PerCpuHash",
+    "RingBuf",
     "StackTrace",
     "Struct",
     "StructField",
     "TaskStorage",
     "member_type",
-    "struct_fields",
+    "struct_record",
 ]
 
 
@@ -53,18 +55,32 @@ class Struct:
     ...     address: "u32"
     ...     port: "u16"
     ...     name: "char[16]"
+
+    A member can be a struct itself: its annotation is the other class.
     """
 
-    _fields: ClassVar[tuple[StructField, ...]]
+
+def struct_record(cls: type[Struct], catalog: Catalog) -> Record:
+    """The struct as a type, laid out as C does."""
+    return _record(cls, catalog, ())[0]
 
 
-def struct_fields(cls: type[Struct], catalog: Catalog) -> tuple[tuple[StructField, ...], int]:
-    """The members of a struct and its size in bytes."""
+def _record(
+    cls: type[Struct], catalog: Catalog, around: tuple[type[Struct], ...]
+) -> tuple[Record, int]:
+    """The struct and its alignment in bytes; `around` are those that it is a member of."""
+    if cls in around:
+        raise BadInputError(f"struct {cls.__name__} is a member of itself")
     fields: list[StructField] = []
     end, align = 0, 1
     for name, words in cls.__annotations__.items():
-        type = member_type(str(words), catalog, f"{cls.__name__}.{name}")
-        unit = type.of.size if isinstance(type, CArray) else type.size
+        inner = _struct_named(words, cls)
+        type: CType
+        if inner is not None:
+            type, unit = _record(inner, catalog, (*around, cls))
+        else:
+            type = member_type(str(words), catalog, f"{cls.__name__}.{name}")
+            unit = type.of.size if isinstance(type, CArray) else type.size
         end += -end % unit
         fields.append(StructField(name, type, end))
         end += type.size
@@ -73,7 +89,16 @@ def struct_fields(cls: type[Struct], catalog: Catalog) -> tuple[tuple[StructFiel
         raise BadInputError(f"struct {cls.__name__} has no members").hint(
             'members are annotations: port: "u16"'
         )
-    return tuple(fields), end + -end % align
+    return catalog.local(cls.__name__, fields, end + -end % align), align
+
+
+def _struct_named(words: Any, owner: type[Struct]) -> type[Struct] | None:
+    """A member's type, where it is such a struct: the class, or its name in the same module."""
+    if isinstance(words, type) and issubclass(words, Struct):
+        return words
+    name = str(words).strip("'\" ")
+    made = (cls for cls in Struct.__subclasses__() if cls.__name__ == name)
+    return next((cls for cls in made if cls.__module__ == owner.__module__), None)
 
 
 def member_type(words: str, catalog: Catalog, what: str) -> CType:
@@ -100,6 +125,8 @@ class Map:
     is_per_cpu: ClassVar[bool] = False
     has_btf: ClassVar[bool] = True
     flags: ClassVar[int] = 0
+    use: ClassVar[str] = ""
+    """How programs use a map without keys."""
 
     def __init__(self, key: Any, value: Any, max_entries: int = 10240) -> None:
         if not 0 < max_entries < 1 << 32:
@@ -207,6 +234,7 @@ class StackTrace(Map):
 
     type = MapType.STACK_TRACE
     has_btf = False
+    use = "fsession.get_stackid(ctx, stacks)"
 
     def __init__(self, max_entries: int = 1024, depth: int = 127) -> None:
         if not 0 < depth <= MAX_DEPTH:
@@ -219,6 +247,48 @@ class StackTrace(Map):
         if raw is None:
             raise KeyError(number)
         return [word for (word,) in iter_unpack("<Q", raw) if word]
+
+
+class RingBuf(Map):
+    """``BPF_MAP_TYPE_RINGBUF``: records from programs to Python, in order, across all CPUs.
+
+    >>> class Open(fsession.Struct):
+    ...     pid: "u32"
+    ...     name: "char[64]"
+    >>> opened = fsession.RingBuf(Open)
+
+    Inside: ``opened.output((pid, name))``, or ``record = opened.reserve()``, which is None where
+    there is no room, and then ``opened.submit(record)`` or ``opened.discard(record)``. Outside:
+    `read` and iteration give the records, as values of maps; without a type they are `bytes`.
+    """
+
+    type = MapType.RINGBUF
+    has_btf = False
+    use = "output(value), or reserve() and submit(record)"
+
+    def __init__(self, value: Any = None, size: int = 1 << 18) -> None:
+        if size < MIN_RING_BYTES or size & (size - 1):
+            raise BadInputError(f"a ring buffer of {size} bytes").hint("a power of 2, from 4096")
+        super().__init__(None, value, size)
+        self.reader: Any = None
+        self.records: list[Any] = []
+
+    def read(self, timeout_s: float | None = None) -> list[Any]:
+        """Records that have come, waiting at most `timeout_s` for the first; [] if none."""
+        self._loaded()
+        self.reader.poll(timeout_s)
+        records, self.records = self.records, []
+        return records
+
+    def fileno(self) -> int:
+        """Readable when there may be records."""
+        self._loaded()
+        return int(self.reader.fileno())
+
+    def __iter__(self) -> Iterator[Any]:
+        """Records for ever."""
+        while True:
+            yield from self.read()
 
 
 class Global:

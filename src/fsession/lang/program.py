@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fsession.btf.model import Models
 from fsession.btf.types import Func, TypeId
@@ -18,6 +18,7 @@ from fsession.lang.expressions import Expressions
 from fsession.lang.link import finish, link
 from fsession.lang.objects import Function, Global, Map
 from fsession.lang.python import Statements
+from fsession.lang.references import check_references
 from fsession.lang.scope import Argument, Context
 from fsession.lang.source import Source
 from fsession.lang.unit import Unit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from fsession.btf.catalog import Types
     from fsession.lang.ir import Function as IrFunction
+    from fsession.lang.ir import Place
     from fsession.lang.scope import Item
 
 __all__ = ["Compiled", "Program", "compile_programs", "function", "program"]
@@ -81,6 +83,7 @@ class Compiled:
         self.spec = spec
         self.events = tuple(unit.events)
         self.maps = dict(unit.objects)
+        self.records = dict(unit.records)
         self.globals = dict(unit.globals)
         self.functions = functions
 
@@ -172,7 +175,9 @@ class _Compiler:
         else:
             self.types = types(module)
             self.id = self.types.find(self.name, Func)
-        self.catalog = unit.catalog if self.types is unit.catalog.types else Catalog(self.types)
+        self.catalog = unit.catalog
+        if self.types is not unit.catalog.types:
+            self.catalog = Catalog(self.types, unit.catalog)
         self.source, self.tree = Source.of(item.function)
         self.functions: list[IrFunction] = []
         self.btf: dict[str, TypeId] = {}
@@ -186,6 +191,7 @@ class _Compiler:
         build.function.at = self.source.place(self.tree)
         self._parameters(e)
         Statements(e, is_main=True).function(self.tree)
+        check_references(build.function, _fail_in(self.source))
         self.btf[name] = self.unit.function_type(name, ("ctx",), is_main=True)
         self.functions.insert(0, build.function)
         self.functions = [part for function in self.functions for part in finish(function)]
@@ -202,7 +208,9 @@ class _Compiler:
 
     def _expressions(self, build: Builder, function: Callable[..., Any]) -> Expressions:
         found = _finder(function)
-        return Expressions(self.unit, build, self.source, found, self._local_function, self.catalog)
+        e = Expressions(self.unit, build, self.source, found, self._local_function, self.catalog)
+        e.sleepable = self.kind.endswith(".s")
+        return e
 
     def _parameters(self, e: Expressions) -> None:
         """``ctx`` and parameters of the traced function, by their names."""
@@ -295,10 +303,19 @@ class _Compiler:
         for param, value in zip(params, build.function.params, strict=True):
             e.names[param] = Typed(S64, value)
         Statements(e, is_main=False).function(tree)
+        check_references(build.function, _fail_in(source))
         self.source = outer
         self.btf[item.name] = self.unit.function_type(item.name, tuple(params), is_main=False)
         self.functions.append(build.function)
         return item.name
+
+
+def _fail_in(source: Source) -> Callable[[Place | None, str, str], NoReturn]:
+    def fail(place: Place | None, message: str, hint: str) -> NoReturn:
+        assert place is not None
+        raise source.error_at(place, message, hint)
+
+    return fail
 
 
 def _is_struct_pointer(type: Any) -> bool:

@@ -16,6 +16,7 @@ from fsession.lang.ctypes import (
     Pointer,
     Record,
     Stack,
+    is_function,
     is_text,
 )
 from fsession.lang.ir import Space, Test, Value
@@ -80,7 +81,7 @@ def _field_type(e: Expressions, item: Item, node: ast.expr) -> CType:
         target = value.type.to
         if isinstance(target, Integer) and target.name in ("char", "unsigned char"):
             return Array(CHAR, TEXT_BYTES)
-        return Pointer(Opaque("void"))
+        return Pointer(target if is_function(target) else Opaque("void"))
     return value.type
 
 

@@ -48,6 +48,17 @@ class Source:
         text = self._lines[line - 1] if 0 < line <= len(self._lines) else ""
         return Place(self.file, self._first + line - 1, column, text.strip())
 
+    def error_at(self, place: Place, message: str, hint: str = "") -> CompileError:
+        """At the place of an operation, which has no node any more."""
+        error = CompileError(message, place.file, place.line, place.column)
+        line = place.line - self._first
+        if 0 <= line < len(self._lines):
+            error.add_note(f"  {self._lines[line]}")
+            error.add_note(f"  {' ' * (place.column - 1)}^")
+        if hint:
+            error.hint(hint)
+        return error
+
     def error(self, node: ast.AST, message: str, hint: str = "") -> CompileError:
         """With the line and a caret under the place."""
         place = self.place(node)

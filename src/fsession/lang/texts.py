@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fsession.lang.access import Access
     from fsession.lang.build import Builder
 
-__all__ = ["copy", "equals", "on_stack"]
+__all__ = ["copy", "equals", "on_stack", "pieces"]
 
 _MAX_CONSTANT = 63
 
@@ -83,14 +83,14 @@ def copy(e: Compiler, item: Item, to: Value, size: int, node: Any) -> None:
         space = Space.MAP
         for at in range(0, size, 8):
             part = raw[at : at + 8]
-            for start, width in _pieces(len(part)):
+            for start, width in pieces(len(part)):
                 word = int.from_bytes(part[start : start + width], "little")
                 build.store(to, at + start, build.const(word), width, space)
         return
     _read(e, to, size, _source(e, item, node))
 
 
-def _pieces(size: int) -> list[tuple[int, int]]:
+def pieces(size: int) -> list[tuple[int, int]]:
     """Stores of 8, 4, 2 and 1 bytes that cover `size` of them."""
     pieces: list[tuple[int, int]] = []
     at = 0
@@ -140,7 +140,7 @@ def equals(e: Compiler, item: Item, text: str, node: Any, *, prefix: bool = Fals
 def _same(build: Builder, base: Value, offset: int, wanted: bytes, space: Space) -> Typed:
     """Whether the bytes that can be loaded are `wanted`."""
     different: Value | None = None
-    for start, width in _pieces(len(wanted)):
+    for start, width in pieces(len(wanted)):
         word = int.from_bytes(wanted[start : start + width], "little")
         seen = build.load(base, offset + start, width, space)
         bits = build.binary(BinaryOp.XOR, seen, build.const(word))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsession.btf.encode import Builder
 from fsession.btf.types import VOID, Func, FuncProto, Int, Member, Param, Ptr, TypeId
@@ -10,19 +10,17 @@ from fsession.btf.types import Array as BtfArray
 from fsession.btf.types import Struct as BtfStruct
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
-from fsession.lang.ctypes import Array, Catalog, CType, Integer, Pointer, alignment
-from fsession.lang.objects import Global, Map, Struct, member_type, struct_fields
+from fsession.lang.ctypes import Array, Catalog, CType, Integer, Pointer, Record, alignment
+from fsession.lang.objects import Global, Map, RingBuf, Struct, member_type, struct_record
 from fsession.spec import MapSpec, Variable
-from fsession.uapi import MapType
-
-if TYPE_CHECKING:
-    from fsession.lang.objects import StructField
+from fsession.uapi import MapFlag, MapType
 
 __all__ = ["EVENTS_MAP", "Event", "EventField", "Layout", "Unit"]
 
 EVENTS_MAP = "events"
 EVENTS_BYTES = 1 << 20
 GLOBALS_MAP = ".data"
+TEXTS_MAP = ".rodata"
 NUMBER_BYTES = 8  # of an event, before its fields
 
 
@@ -47,10 +45,9 @@ class Event:
 
 @frozen
 class Layout:
-    """A key or value: an integer, or a struct with its fields."""
+    """A key, value or record."""
 
-    type: CType | None
-    fields: tuple[StructField, ...]
+    type: CType
     size: int
     btf: TypeId
 
@@ -66,7 +63,9 @@ class Unit:
         self.globals: dict[str, Global] = {}
         self.variables: list[Variable] = []
         self.events: list[Event] = []
+        self.records: dict[str, TypeId] = {}
         self._names: dict[int, str] = {}
+        self._structs: dict[Record, TypeId] = {}
         self._layouts: dict[object, Layout] = {}
         self._ints: dict[tuple[str, int, bool, bool], TypeId] = {}
         self._data = bytearray()
@@ -80,12 +79,16 @@ class Unit:
             return known
         if name in self.maps:
             raise BadInputError(f"two maps have the name '{name}'")
-        key, value = self.layout(item.key), self.layout(item.value)
-        self.maps[name] = MapSpec(
-            name, item.type, key.size, value.size, item.max_entries, item.flags,
-            key_type=key.btf if item.has_btf else VOID,
-            value_type=value.btf if item.has_btf else VOID,
-        )  # fmt: skip
+        if isinstance(item, RingBuf):
+            self.maps[name] = MapSpec(name, item.type, 0, 0, item.max_entries)
+            self.records[name] = VOID if item.value is None else self.layout(item.value).btf
+        else:
+            key, value = self.layout(item.key), self.layout(item.value)
+            self.maps[name] = MapSpec(
+                name, item.type, key.size, value.size, item.max_entries, item.flags,
+                key_type=key.btf if item.has_btf else VOID,
+                value_type=value.btf if item.has_btf else VOID,
+            )  # fmt: skip
         self._names[id(item)] = name
         self.objects[name] = item
         return name
@@ -99,15 +102,13 @@ class Unit:
 
     def _layout(self, words: Any) -> Layout:
         if isinstance(words, type) and issubclass(words, Struct):
-            fields, size = struct_fields(words, self.catalog)
-            members = tuple(Member(f.name, self.btf_of(f.type), 8 * f.offset) for f in fields)
-            btf = self.types.add(BtfStruct(words.__name__, size, members))
-            return Layout(None, fields, size, btf)
+            record = struct_record(words, self.catalog)
+            return Layout(record, record.size, self.btf_of(record))
         if not isinstance(words, str):
             error = BadInputError(f"{words!r} is no type of a key or value")
             raise error.hint('a name in C ("u64", "char[16]") or a class made from fsession.Struct')
         found = member_type(words, self.catalog, "a map")
-        return Layout(found, (), found.size, self.btf_of(found))
+        return Layout(found, found.size, self.btf_of(found))
 
     def event_map(self) -> str:
         if EVENTS_MAP not in self.maps:
@@ -125,6 +126,20 @@ class Unit:
         event = Event(len(self.events), name, tuple(placed), end + -end % 8, catalog)
         self.events.append(event)
         return event
+
+    def text(self, text: str) -> int:
+        """Where a constant text, with its NUL, is in the read-only map of them."""
+        raw = text.encode() + b"\0"
+        known = self.maps.get(TEXTS_MAP)
+        data = known.data if known is not None and known.data is not None else b""
+        at = data.find(raw)
+        if at < 0:
+            at, data = len(data), data + raw
+        self.maps[TEXTS_MAP] = MapSpec(
+            TEXTS_MAP, MapType.ARRAY, 4, len(data), 1,
+            flags=MapFlag.RDONLY_PROG, data=data, frozen=True,
+        )  # fmt: skip
+        return at
 
     # -- variables -------------------------------------------------------------------------------
 
@@ -158,7 +173,21 @@ class Unit:
         if isinstance(type, Array):
             index = self._int(Integer(4, False, "u32"))
             return self.types.add(BtfArray(self.btf_of(type.of), index, type.count))
+        if isinstance(type, Record) and type.id < 0:
+            return self._struct(type)
         raise BadInputError(f"{type} as a key or value")
+
+    def _struct(self, record: Record) -> TypeId:
+        """Of the program's own."""
+        known = self._structs.get(record)
+        if known is None:
+            members = tuple(
+                Member(name, self.btf_of(field.type), field.bit_offset)
+                for name, field in self.catalog.fields(record)
+            )
+            known = self.types.add(BtfStruct(record.name, record.size, members))
+            self._structs[record] = known
+        return known
 
     def _int(self, type: Integer) -> TypeId:
         name = type.name if type.name and not type.enum else f"{'us'[type.signed]}{8 * type.size}"

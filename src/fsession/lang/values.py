@@ -52,6 +52,7 @@ class Values:
         self.names: dict[str, Item] = {}
         self.context: Context | None = None
         self.result: Argument | None = None
+        self.sleepable = False
         self.on_missing: Callable[[], Label] | None = None
         self.local_function = local_function
         self._find = find

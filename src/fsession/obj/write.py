@@ -224,7 +224,7 @@ class _Writer:
                 for item in own
             )
             self.btf.add(DataSec(spec.name, len(spec.data), places))
-            self.elf.section(spec.name, spec.data, writable=True)
+            self.elf.section(spec.name, spec.data, writable=not spec.frozen)
             for item in own:
                 self.elf.object(item.name, spec.name, item.offset, item.size)
 

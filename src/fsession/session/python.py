@@ -20,8 +20,9 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Self
 
 from fsession.attach import find_targets
+from fsession.btf.values import decode_value
 from fsession.errors import BadInputError, CompileError, FsessionError
-from fsession.lang import Compiled, EventDecoder, Program, compile_programs
+from fsession.lang import Compiled, EventDecoder, Program, RingBuf, compile_programs
 from fsession.session.object import Object
 
 if TYPE_CHECKING:
@@ -110,8 +111,26 @@ class PythonObject:
                 self._ring = stack.enter_context(
                     host.ring_buffer(ring, lambda record: self._events.append(decode(record)))
                 )
+            for name, type_id in self.compiled.records.items():
+                item = self.compiled.maps[name]
+                assert isinstance(item, RingBuf)
+                item.reader = stack.enter_context(self._records(host, name, item, type_id))
             self._stack = stack.pop_all()
         return self
+
+    def _records(self, host: Host, name: str, item: RingBuf, type_id: TypeId) -> RingReader:
+        """The reader of a `RingBuf` of the programs."""
+        assert self.compiled is not None
+        types = self.compiled.spec.types
+
+        def keep(record: memoryview) -> None:
+            raw = bytes(record)
+            if types is not None and type_id:
+                item.records.append(decode_value(types, type_id, raw))
+            else:
+                item.records.append(raw)
+
+        return host.ring_buffer(self.object.raw_maps[name], keep)
 
     @property
     def object(self) -> Object:
