@@ -15,7 +15,7 @@ from fsession.lang.objects import Global, Map, RingBuf, Struct, member_type, str
 from fsession.spec import MapSpec, Variable
 from fsession.uapi import MapFlag, MapType
 
-__all__ = ["EVENTS_MAP", "Event", "EventField", "Layout", "Unit"]
+__all__ = ["EVENTS_MAP", "TEXTS_MAP", "Event", "EventField", "Layout", "Unit"]
 
 EVENTS_MAP = "events"
 EVENTS_BYTES = 1 << 20
