@@ -1,7 +1,12 @@
-"""The main job on a real kernel: trace icmp_rcv of Linux 7.2 in QEMU, run two C programs there."""
+"""Two C programs in user space, then the main job on a real kernel: Linux 7.2 in QEMU.
+
+Without QEMU it ends after the first part and says so.
+"""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +26,25 @@ STEPS = (
     f"fsession run session_printk.bpf.o -- {PING.format(count=1)}",
     f"fsession run session_cookie.bpf.o -- {PING.format(count=1)}",
 )
+
+
+IN_USER_SPACE = tuple(
+    f"fsession run examples/{name}.bpf.c --on engine --call 'icmp_rcv(0)'"
+    for name in ("session_printk", "session_cookie")
+)
+QEMU = "qemu-system-x86_64"
+
+
+def in_user_space() -> int:
+    """The first part; its exit status."""
+    for step in IN_USER_SPACE:
+        sys.stdout.write(f"\n$ {step}\n")
+        sys.stdout.flush()
+        command = f"{sys.executable} -m {step}"
+        status = subprocess.run(command, shell=True, cwd=ROOT, check=False).returncode
+        if status:
+            return status
+    return 0
 
 
 def compiled(folder: Path) -> dict[str, str]:
@@ -51,6 +75,17 @@ def here() -> str:
 
 
 def main() -> int:
+    status = in_user_space()
+    if status:
+        return status
+    if shutil.which(QEMU) is None:
+        sys.stdout.write(f"\nthere is no {QEMU} here: the part in a guest is left out\n")
+        return 0
+    sys.stdout.write("\n")
+    return in_guest()
+
+
+def in_guest() -> int:
     script = "cd /root\n" + "".join(f"echo; echo '$ {step}'\n{step} || exit 1\n" for step in STEPS)
     try:
         with tempfile.TemporaryDirectory() as folder:
