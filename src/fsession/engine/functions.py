@@ -13,7 +13,7 @@ from fsession.engine.trampoline import Trampoline
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fsession.btf.catalog import Types
     from fsession.btf.model import FuncModel
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fsession.engine.objects import CObject
     from fsession.engine.trampoline import Graveyard
 
-__all__ = ["TEST_FUNCTIONS", "NativeFunction"]
+__all__ = ["TEST_FUNCTIONS", "NativeFunction", "argument_words", "cut_result"]
 
 _U64 = (1 << 64) - 1
 _HANDLER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
@@ -126,16 +126,10 @@ class NativeFunction:
 
     def __call__(self, *args: int | CObject | bytes) -> int:
         """Call it as C would. What the Python body raises is raised here."""
-        if len(args) != len(self.model.args):
-            count = len(self.model.args)
-            raise BadInputError(f"'{self.name}' takes {count} arguments, not {len(args)}")
-        words: list[int] = []
-        for arg, value in zip(self.model.args, args, strict=True):
-            words += _words(value, arg.size, self.name)
-        result: int = self._native(*words)
+        result: int = self._native(*argument_words(self.model, args, self.name))
         if self.failures:
             raise self.failures.pop()
-        return _cut(result, self.model.return_size, self.model.return_signed)
+        return cut_result(result, self.model)
 
     def _call_python(self, context: int) -> int:
         """The body; an exception must not pass through machine code."""
@@ -150,6 +144,21 @@ class NativeFunction:
         except BaseException as error:
             self.failures.append(error)
             return 0
+
+
+def argument_words(model: FuncModel, args: Sequence[int | CObject | bytes], name: str) -> list[int]:
+    """The words that are passed for `args`."""
+    if len(args) != len(model.args):
+        raise BadInputError(f"'{name}' takes {len(model.args)} arguments, not {len(args)}")
+    words: list[int] = []
+    for arg, value in zip(model.args, args, strict=True):
+        words += _words(value, arg.size, name)
+    return words
+
+
+def cut_result(word: int, model: FuncModel) -> int:
+    """The result's bytes of the register."""
+    return _cut(word, model.return_size, model.return_signed)
 
 
 def _words(value: int | CObject | bytes, size: int, name: str) -> list[int]:

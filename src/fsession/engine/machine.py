@@ -19,6 +19,7 @@ from fsession.engine.declare import Declarations, parse
 from fsession.engine.faults import faults
 from fsession.engine.functions import TEST_FUNCTIONS, NativeFunction
 from fsession.engine.jit import native
+from fsession.engine.libraries import LibraryFunction
 from fsession.engine.link import KINDS, EngineLink, link_type
 from fsession.engine.memory import Block
 from fsession.engine.native import architecture
@@ -81,7 +82,7 @@ class Machine:
         self._verifies = verify
         base = btf if btf is not None else _own_btf()
         self._declared = Declarations(base, "engine")
-        self._functions: dict[str, NativeFunction] = {}
+        self._functions: dict[str, NativeFunction | LibraryFunction] = {}
         self._trampolines: dict[object, Trampoline] = {}
         self._maps: dict[int, EngineMap] = {}
         self._programs: dict[int, EngineProgram] = {}
@@ -125,12 +126,21 @@ class Machine:
         self._functions[function.name] = function
         return function
 
+    def library(self, path: str, declaration: str) -> LibraryFunction:
+        """A function of a shared library, to be traced where it is: `declaration` is its own."""
+        with self.lock:
+            id = self._declared.add(parse(declaration))
+            self._types = self._declared.types()
+            function = LibraryFunction(self._types, id, path)
+            self._functions[function.name] = function
+            return function
+
     def new(self, c_type: str, **fields: Any) -> CObject:
         """A zeroed C object by its type's name, ``struct sk_buff``, with some fields set."""
         id = find_type(self._types, c_type)
         return CObject(self._types, id, Block(self._types.size_of(id)), fields)
 
-    def function(self, name: str) -> NativeFunction:
+    def function(self, name: str) -> NativeFunction | LibraryFunction:
         """A function of the machine, to be called."""
         if name not in self._functions:
             raise NotFoundError("function of the machine", name).hint(

@@ -20,6 +20,8 @@ from fsession.engine.threads import GONE, INSIDE, threads
 from fsession.errors import KernelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.code import Image
 
@@ -68,6 +70,10 @@ class Attached:
         self.program, self.kinds, self.node, self.enabled = program, kinds, node, enabled
 
 
+_alive: set[Trampoline] = set()
+"""Those whose code can be reached, whatever becomes of their machine."""
+
+
 class Trampoline:
     """Of one target: `entry` is its patchable place, whose bytes are `original`."""
 
@@ -82,6 +88,8 @@ class Trampoline:
         self._stub: Image | None = None
         self._slot = Block(8)
         self.extended = False
+        self.alone: Callable[[], bool] | None = None  # asked before the entry is changed
+        self._redirected = False
 
     @property
     def body(self) -> int:
@@ -119,6 +127,12 @@ class Trampoline:
             self.detach(attached)
 
     def _check_entry(self, what: str) -> None:
+        if self._redirected:
+            return
+        if self.alone and not self.alone():
+            raise KernelError(what, errno.EBUSY).hint(
+                f"the entry of '{self.name}' can only be changed while there is one thread"
+            )
         have = bytes(peek(self.entry + at, 1) for at in range(len(self._original)))
         if have != self._original:
             raise KernelError(what, errno.EBUSY).hint(
@@ -128,14 +142,17 @@ class Trampoline:
     def _update(self, what: str) -> None:
         old = self._image
         if not self._attached:
-            write_code(self.entry, self._original)
             poke(self._slot.address, 8, self._to_body)
+            if self.alone is None:
+                write_code(self.entry, self._original)
+                self._redirected = False
+                _alive.discard(self)
             self._image = None
         else:
             first = old is None
             self._image = self._make(what)
             poke(self._slot.address, 8, self._image.address)
-            if first:
+            if first and not self._redirected:
                 self._redirect()
         if old is not None:
             self._graveyard.add(old)
@@ -176,4 +193,6 @@ class Trampoline:
 
     def _redirect(self) -> None:
         assert self._stub is not None
+        self._redirected = True
+        _alive.add(self)
         write_code(self.entry, images().entry_jump(self.entry, self._stub.address))

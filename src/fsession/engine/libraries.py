@@ -1,0 +1,76 @@
+"""Functions of shared libraries of this process that have a patchable entry."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsession.btf.model import func_model
+from fsession.engine.functions import argument_words, cut_result
+from fsession.engine.native import images
+from fsession.engine.trampoline import Trampoline
+from fsession.errors import AttachError, NotFoundError
+
+if TYPE_CHECKING:
+    from fsession.btf.catalog import Types
+    from fsession.btf.model import FuncModel
+    from fsession.btf.types import TypeId
+    from fsession.engine.objects import CObject
+    from fsession.engine.trampoline import Graveyard
+
+__all__ = ["LibraryFunction"]
+
+_HEAD_BYTES = 16
+_RETURNS_TWICE_OR_NEVER = frozenset(
+    {"setjmp", "_setjmp", "sigsetjmp", "__sigsetjmp", "vfork", "longjmp", "_longjmp", "siglongjmp"}
+    | {"abort", "exit", "_exit", "_Exit", "quick_exit", "__assert_fail", "__stack_chk_fail"}
+)
+
+
+class LibraryFunction:
+    """An exported function, compiled with ``-fpatchable-function-entry`` or ``-mnop-mcount``.
+
+    Its prototype is the declaration it was given; a wrong one gives wrong words. Vector registers
+    are kept, so floating point arguments and results pass, but programs do not see them.
+    """
+
+    def __init__(self, types: Types, id: TypeId, library: str) -> None:
+        self.name, self.id = types.name_of(id), id
+        self.model: FuncModel = func_model(types, id)
+        self._library = ctypes.CDLL(library)
+        try:
+            found = getattr(self._library, self.name)
+        except AttributeError:
+            raise NotFoundError(f"function in {library}", self.name) from None
+        self.start = ctypes.cast(found, ctypes.c_void_p).value or 0
+        if self.name in _RETURNS_TWICE_OR_NEVER:
+            raise AttachError(self.name, "it returns twice or never", errno.EINVAL)
+        place = images().nop_shapes(ctypes.string_at(self.start, _HEAD_BYTES))
+        if place is None:
+            raise AttachError(self.name, "its entry is not patchable", errno.ENOTSUP).hint(
+                "compile the library with -fpatchable-function-entry=5 (arm64: 2)"
+            )
+        self.address = self.start + place[0]
+        self._nops: bytes = place[1]
+        words = (ctypes.c_uint64,) * self.model.slots
+        self._native = ctypes.CFUNCTYPE(ctypes.c_uint64, *words)(self.start)
+
+    def trampoline(self, graveyard: Graveyard) -> Trampoline:
+        made = Trampoline(self.name, self.address, self._nops, self.model, graveyard)
+        first, last = self.address >> 3, self.address + len(self._nops) - 1 >> 3
+        if first != last or len(set(self._nops)) == 1:
+            made.alone = _only_thread
+        return made
+
+    def __call__(self, *args: int | CObject | bytes) -> int:
+        """Call it as C would, with numbers."""
+        result: int = self._native(*argument_words(self.model, args, self.name))
+        return cut_result(result, self.model)
+
+
+def _only_thread() -> bool:
+    """An entry that can't be changed at once, or in whose middle a thread may stand, is changed
+    while there is one thread, and then stays: the stub goes on in the body."""
+    return len(list(Path("/proc/self/task").iterdir())) == 1
