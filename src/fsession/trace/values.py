@@ -123,12 +123,12 @@ Value = bool | int | str | bytes | dict[str, "Value"] | list["Value"] | Unreadab
 
 def text(value: Value) -> str:
     """As the trace shows it: ``-12``, ``0xffff…``, ``"lo"``, ``{.a=1}``; None is a null pointer."""
+    if type(value) is int:  # the two usual kinds first
+        return f"{value:#x}" if value >> _BITS_OF_ADDRESS > 0 else str(value)
     if type(value) is Pointer and 0 < value < _FIRST_ERRNO:
-        return f"{value:#x}"  # the usual case
+        return f"{value:#x}"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if type(value) is int:
-        return f"{value:#x}" if value >> _BITS_OF_ADDRESS > 0 else str(value)
     if isinstance(value, str):
         return value if isinstance(value, Address) else _quote(value)
     if isinstance(value, bytes):
