@@ -244,8 +244,8 @@ def test_calls(host, tid, require):
         maps = obj.compiled.maps
         reserved, sent, raw = (maps[name] for name in ("reserved", "sent", "raw"))
         comm = Path("/proc/self/comm").read_bytes().strip()
-        where = {"pid": tid, "comm": b""}
-        assert reserved.read(0) == [{"small": 7, "where": where, "nice": 5}]
+        (record,) = reserved.read(0)
+        assert (record["small"], record["where"]["pid"], record["nice"]) == (7, tid, 5)
         assert sent.read(0) == [tid]
         words = bytes([0, 0, 0, 9]).ljust(16, b"\0")
         assert raw.read(0) == [words, b"abc", bytes([200, *bytes(22), 1])]
