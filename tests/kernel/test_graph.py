@@ -1,0 +1,295 @@
+"""Graphs of real calls, held to ftrace's function_graph and to themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import fsession
+from fsession.trace import Call
+from fsession.uapi import MapType
+from function_graph import FunctionGraph, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NICE = "set_user_nice"
+OPEN = "do_sys_openat2"
+TIMES = 3
+
+
+@pytest.fixture
+def graph(host):
+    """A graph of this process's calls; on kernels without multi links of few functions, since each
+    takes some 50 ms."""
+
+    def make(*targets, **options):
+        many = host.supports(fsession.Feature.FSESSION_MULTI)
+        depth = 5 if many else 2
+        return fsession.graph(
+            *targets, **{"host": host, "pid": os.getpid(), "depth": depth} | options
+        )
+
+    return make
+
+
+@pytest.fixture
+def one_cpu():
+    """function_graph shows each CPU by itself, so the work stays on one."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    yield
+    os.sched_setaffinity(0, cpus)
+
+
+def finish(grapher) -> list:
+    events = grapher.read(0)
+    grapher.detach()
+    return events + grapher.read(0)
+
+
+def trees_of(events) -> list[list[Call]]:
+    """Whole trees, each in the order of its entries."""
+    trees: dict[int, list[Call]] = {}
+    for event in events:
+        if isinstance(event, Call):
+            trees.setdefault(event.place.tree, []).append(event)
+    whole = (sorted(tree, key=lambda call: call.place.order) for tree in trees.values())
+    return [tree for tree in whole if tree[0].place.order == 0]
+
+
+def checked(tree: list[Call], *, missed: int = 0) -> list[Call]:
+    """A tree of which nothing is lost is right in itself; `missed` calls have no record."""
+    orders = {call.place.order: call for call in tree}
+    assert len(orders) == len(tree)
+    assert missed or list(orders) == list(range(tree[0].place.begun))
+    for call in tree[1:]:
+        assert call.tid == tree[0].tid
+        parent = orders.get(call.place.parent)
+        assert parent or missed
+        if parent:
+            assert call.place.depth == parent.place.depth + 1
+            assert parent.start_ns <= call.start_ns
+            assert call.start_ns + call.duration_ns <= parent.start_ns + parent.duration_ns
+    return tree
+
+
+def echo() -> None:
+    """An ICMP echo to ourselves."""
+    head = struct.pack("!BBHHH", 8, 0, 0xF7FD, 1, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sender:
+        sender.sendto(head, ("127.0.0.1", 0))
+
+
+def read() -> None:
+    Path("/etc/hostname").read_bytes()
+
+
+def connect() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        socket.create_connection(server.getsockname()).close()
+
+
+def make_map() -> None:
+    from fsession.kernel.map import create_map
+    from fsession.spec import MapSpec
+
+    create_map(MapSpec("x", MapType.ARRAY, 4, 8, 1), 1).close()
+
+
+WORK = {
+    "icmp_rcv": echo,
+    "vfs_read": read,
+    "tcp_v4_connect": connect,
+    OPEN: read,
+    "__sys_bpf": make_map,
+}
+
+
+@pytest.mark.parametrize("root", list(WORK))
+def test_the_same_as_ftrace(root, graph, one_cpu):
+    """Call by call, in order.
+
+    The kernel starts no program of ours while one of them is preempted on that CPU, and counts it
+    as missed: only then a tree may differ, and not all of them.
+    """
+    WORK[root]()
+    with graph(root) as grapher:
+        names = [target.function for target in grapher.selection.targets if not target.module]
+        missed = grapher.summary.missed
+        with FunctionGraph(root, names, os.getpid()) as theirs:
+            for _ in range(TIMES):
+                WORK[root]()
+        missed = grapher.summary.missed - missed
+        ours = trees_of(finish(grapher))
+    expected = [tree for tree in theirs.trees() if tree[0].name == root]
+    assert len(expected) >= TIMES, theirs.text
+    assert max(map(len, expected)) > 1, "nothing nested"
+    places = found(expected, ours)
+    if not places:
+        assert missed, (outline(expected), outline(map(seen, ours)))
+        shapes = outline(map(seen, ours))
+        assert any(shape in shapes for shape in outline(expected))
+        return
+    assert any(
+        all(map(durations_agree, map(checked, ours[at : at + len(expected)]), expected))
+        for at in places
+    )
+
+
+def seen(tree: list[Call]) -> list[Seen]:
+    return [Seen(call.place.depth, call.function, call.duration_ns / 1000) for call in tree]
+
+
+def found(expected: list[list[Seen]], ours: list[list[Call]]) -> list[int]:
+    """Where the trees of ftrace can stand among ours, which began before and ended after."""
+    wanted, whole = outline(expected), outline(map(seen, ours))
+    size = len(wanted)
+    return [at for at in range(len(whole)) if whole[at : at + size] == wanted]
+
+
+def outline(trees: Iterable[list[Seen]]) -> list[list[tuple[int, str]]]:
+    return [[(call.depth, call.name) for call in tree] for tree in trees]
+
+
+def durations_agree(ours: list[Call], theirs: list[Seen]) -> bool:
+    """ftrace's hook lies around ours, so it sees the cost of ours, too.
+
+    The clocks are two, and read one after the other: 2 µs and 1 % are nothing.
+    """
+    return all(
+        call.duration_ns / 1000 <= other.duration_us * 1.01 + 2
+        for call, other in zip(ours, theirs, strict=True)
+    )
+
+
+def test_one_program_for_all(host, graph, require):
+    require(fsession.Feature.FSESSION_MULTI, None)
+    with graph("icmp_rcv") as grapher:
+        summary = grapher.summary
+        assert (summary.programs, summary.links) == (1, 1)
+        assert summary.functions > 100
+        assert summary.functions == len(grapher.selection.nodes)
+        first = grapher.selection.nodes
+    assert graph("icmp_rcv").select().nodes == first  # the same in every run
+
+
+def test_sent_and_lost_are_all_that_were(graph):
+    with graph(NICE, depth=1, ring_bytes=4096) as grapher:
+        for _ in range(500):
+            os.setpriority(os.PRIO_PROCESS, 0, 7)
+        calls = finish(grapher)
+        summary = grapher.summary
+    assert 0 < len(calls) < 500
+    assert summary.trees["begun"] == 500
+    assert len(calls) + summary.lost == summary.calls == 500
+
+
+def test_a_gap_and_then_whole_trees_again(graph):
+    with graph(OPEN, ring_bytes=8192, depth=2) as grapher:
+        for _ in range(30):
+            read()
+        broken = grapher.read(0)
+        read()
+        after = finish(grapher)
+        summary = grapher.summary
+    calls = [event for event in broken + after if isinstance(event, Call)]
+    assert summary.lost > 0
+    assert summary.calls == len(calls) + summary.lost
+    last = trees_of(after)[-1]
+    assert checked(last, missed=summary.missed)[0].place.tree == summary.trees["begun"]
+
+
+def test_filters(graph):
+    def ended(**options) -> int:
+        with graph(NICE, depth=1, **options) as grapher:
+            os.setpriority(os.PRIO_PROCESS, 0, 7)
+            return len(finish(grapher))
+
+    comm = Path("/proc/self/comm").read_text().strip()
+    assert ended() == ended(comm=comm) == ended(tid=os.getpid()) == 1
+    assert ended(pid=1) == ended(comm="nobody") == 0
+    assert ended(min_duration_ns=10_000_000_000) == 0
+
+
+def test_include_exclude_leaf(graph):
+    def names(**options) -> set[str]:
+        return {target.name for target in graph("icmp_rcv", depth=3, **options).select().targets}
+
+    whole = names()
+    assert names(include=["icmp_*"]) == {name for name in whole if name.startswith("icmp_")}
+    assert "icmp_reply" not in names(leaf=["icmp_echo"], exclude=["icmp_address"])
+    assert names(extra=[NICE]) > whole | {NICE}
+
+
+def test_a_root_inside_another(graph):
+    with graph(OPEN, "path_openat", depth=2) as grapher:
+        read()
+        events = finish(grapher)
+        missed = grapher.summary.missed
+    trees = [checked(tree, missed=missed) for tree in trees_of(events)]
+    inner = [call for tree in trees for call in tree if call.function == "path_openat"]
+    assert inner
+    assert all(call.place.depth > 0 for call in inner)
+
+
+def test_a_task_that_dies_inside(host):
+    """It leaves its tree open, and others are whole."""
+    words = "import os, time; os.write(1, b'.'); time.sleep(60)"
+    with (
+        fsession.graph("get_signal", NICE, host=host, depth=1) as grapher,
+        subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE) as child,
+    ):
+        assert child.stdout.read(1) == b"."
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        os.setpriority(os.PRIO_PROCESS, 0, 7)
+        trees = trees_of(finish(grapher))
+        counts = grapher.summary.trees
+    assert counts["begun"] > counts["ended"]
+    mine = [tree for tree in trees if tree[0].pid == os.getpid() and tree[0].function == NICE]
+    assert len(mine) == 1
+
+
+def test_interrupts_idle_tasks_and_many_threads(host):
+    """Trees of softirqs, of interrupted and of idle tasks, at once: each is right in itself."""
+    roots = ("vfs_read", "vfs_write", "icmp_rcv", "schedule_idle", "tick_nohz_handler")
+    known = [name for name in roots if host.types("").find(name)]
+    with fsession.graph(*known, host=host, depth=2) as grapher:
+        load = "for i in range(300): open('/proc/uptime').read()"
+        with subprocess.Popen([sys.executable, "-c", load]) as child:
+            for _ in range(100):
+                echo()
+                read()
+            child.wait()
+        events = finish(grapher)
+        summary = grapher.summary
+    missed = summary.missed + summary.lost
+    whole = [checked(tree, missed=missed) for tree in trees_of(events)]
+    assert len(whole) > 200 or summary.lost
+    counts = summary.trees
+    assert counts["unpaired"] == 0 or missed
+    assert counts["begun"] - counts["ended"] <= 8 + missed  # those that wait at the end
+
+
+def test_command(host):
+    words = [sys.executable, "-m", "fsession", "graph", "--depth", "2", OPEN]
+    done = subprocess.run(
+        [*words, "--comm", "cat", "--", "cat", "/etc/hostname"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{OPEN} by cat/" in done.stdout
+    assert f"            {OPEN}(" in done.stdout
+    nested = [line for line in done.stdout.splitlines() if line[12:14] == "  " and "(" in line]
+    assert nested
+    assert " lost · " in done.stdout
