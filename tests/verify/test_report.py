@@ -89,6 +89,18 @@ def test_what_is_not_judged_is_refused(changes, words):
     assert report.message.startswith(words)
 
 
+def test_a_tail_call_leaves_nothing_behind():
+    call = "r1 = r6\nr2 = map[fd:3]\nr3 = 0\ncall bpf_tail_call#12\nr0 = 0\nexit"
+    maps = {
+        2: MapSpec("ring", MapType.RINGBUF, 0, 0, 4096),
+        3: MapSpec("programs", MapType.PROG_ARRAY, 4, 4, 2),
+    }
+    assert verify(_subject(f"r6 = r1\n{call}", maps=maps)).accepted
+    reserve = "r1 = map[fd:2]\nr2 = 8\nr3 = 0\ncall bpf_ringbuf_reserve#131"
+    report = verify(_subject(f"r6 = r1\n{reserve}\n{call}", maps=maps))
+    assert report.message == "tail_call would lead to reference leak"
+
+
 def test_sessions_are_of_their_series():
     changes = {"type": ProgType.TRACING, "attach_type": AttachType.TRACE_FSESSION}
     assert verify(_subject("r0 = 0\nexit", **changes), "7.0").accepted

@@ -92,6 +92,11 @@ def _find(walk: Walk, state: State, insn: Insn) -> Helper:
             "cannot call GPL-restricted function from non-GPL compatible program",
             advice=f"{name} needs a program whose license is GPL",
         )
+    if helper.id == FuncId.tail_call and (state.refs or state.rcu or state.preempt):
+        raise RefusedError(
+            "tail_call would lead to reference leak",
+            advice="a tail call does not come back: release everything before it",
+        )
     if helper.sleeps:
         _check_sleep(walk, state, f"{name}#{insn.imm}")
     return helper
