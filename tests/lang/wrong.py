@@ -561,3 +561,15 @@ def sleep_in_a_section(ctx):
     fsession.bpf_rcu_read_lock()
     fsession.bpf_copy_from_user_str(fsession.buffer(8), 8, 0, 0)
     fsession.bpf_rcu_read_unlock()
+
+
+class Odd(fsession.Struct):
+    kind: "enum no_such_enum"
+
+
+odd = fsession.Hash("u32", Odd)
+
+
+@wrong("Odd.kind: 'enum no_such_enum' is no type of a number")
+def odd_struct(ctx):
+    odd[1] = (2,)

@@ -6,6 +6,7 @@ import ast
 from copy import copy
 from typing import TYPE_CHECKING
 
+from fsession.errors import BadInputError, CompileError
 from fsession.lang import lookup
 from fsession.lang.access import Place, Trust
 from fsession.lang.ctypes import Integer, Record
@@ -44,7 +45,12 @@ class Statements(Flow):
         method: Callable[[ast.stmt], None] | None = getattr(self, f"_{type(node).__name__}", None)
         if method is None:
             raise self.e.fail(node, f"'{_word(node)}' can't be used in a program")
-        method(node)
+        try:
+            method(node)
+        except CompileError:
+            raise
+        except BadInputError as error:
+            raise self.e.fail(node, error.what) from None
 
     # -- simple statements -----------------------------------------------------------------------
 
