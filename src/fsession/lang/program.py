@@ -13,7 +13,7 @@ from fsession.errors import BadInputError
 from fsession.lang.access import Typed
 from fsession.lang.arith import S64
 from fsession.lang.build import Builder
-from fsession.lang.ctypes import Catalog, Integer, Pointer, Record
+from fsession.lang.ctypes import VOID, Catalog, Integer, Pointer, Record
 from fsession.lang.expressions import Expressions
 from fsession.lang.link import finish, link
 from fsession.lang.objects import Function, Global, Map
@@ -237,7 +237,7 @@ class _Compiler:
         found: dict[str, Argument] = {}
         for param in proto.params:
             type = self.catalog.of(param.type)
-            pointer = _is_struct_pointer(type) and not self.is_program
+            pointer = _is_known_pointer(type) and not self.is_program
             plain = direct and (isinstance(type, Integer | Record) or pointer)
             found[param.name] = Argument(param.name, type, slot, plain)
             slot += max(1, -(-type.size // 8))
@@ -318,8 +318,13 @@ def _fail_in(source: Source) -> Callable[[Place | None, str, str], NoReturn]:
     return fail
 
 
-def _is_struct_pointer(type: Any) -> bool:
-    return isinstance(type, Pointer) and isinstance(type.to, Record)
+def _is_known_pointer(type: Any) -> bool:
+    """Whether the verifier lets programs read such an argument from the context: a pointer to a
+    struct, or, as a plain number, one to an integer (5.17) or void."""
+    if not isinstance(type, Pointer):
+        return False
+    is_number = isinstance(type.to, Integer) and not type.to.enum
+    return isinstance(type.to, Record) or is_number or type.to == VOID
 
 
 def _finder(function: Callable[..., Any]) -> Callable[[str], Item | None]:

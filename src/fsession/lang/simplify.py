@@ -143,6 +143,8 @@ def _by_const(op: Binary, b: int, facts: Facts) -> Op | Value:
             return Const(op.dst, 0, at=op.at)
         case BinaryOp.AND if not b & (b + 1) and facts.greatest(x) <= b:
             return x
+        case BinaryOp.AND if b == (1 << 32) - 1 and op.bits == 64:
+            return Extend(op.dst, (x,), 32, signed=False, at=op.at)
     return op
 
 
