@@ -34,6 +34,7 @@ def load(walk: Walk, state: State, number: int, off: int, size: int) -> Reg:
     """The register that ``*(size *)(rN + off)`` gives; refused where that may not be read."""
     reg = walk.readable(state, number)
     kind = reg.kind
+    walk.note_kind(state.at, kind)
     if kind == Kind.STACK:
         return _load_stack(walk, state, number, reg, off, size)
     if kind == Kind.CTX:

@@ -43,7 +43,7 @@ def span(walk: Walk, number: int, reg: Reg, off: int, size: int, doing: str) -> 
             advice="bound the index before it is added to the stack's address",
             regs=(number,),
         )
-    if low < -STACK_BYTES or high + size > 0:
+    if low < -STACK_BYTES or high + max(size, 1) > 0:
         kind = "invalid" if low == high else "invalid variable-offset"
         where = f"off={low} " if low == high else f"off={off} "
         raise RefusedError(

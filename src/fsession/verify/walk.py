@@ -41,6 +41,7 @@ OVER = -1
 _BUSY_JUMPS, _BUSY_INSNS = 20, 100
 _NEW_JUMPS, _NEW_INSNS = 2, 8
 _MAX_PENDING = 8192
+_APART = (Kind.CTX, Kind.BTF)
 _JUMP_CLASSES = (Class.JMP, Class.JMP32)
 
 
@@ -67,6 +68,7 @@ class Walk:
             (steps[insn.opcode], insn, insn.opcode & 7 in _JUMP_CLASSES) if insn else None
             for insn in structure.code
         ]
+        self._kinds: dict[int, Kind] = {}
         self.globals: dict[int, None] = {}
         self._points: dict[int, list[Checkpoint]] = {}
         self._pending: list[State] = []
@@ -97,6 +99,12 @@ class Walk:
         if number == 10:
             raise RefusedError("frame pointer is read only", regs=(10,))
         return number
+
+    def note_kind(self, at: int, kind: Kind) -> None:
+        """One instruction is for contexts, for kernel structures, or for other memory."""
+        before = self._kinds.setdefault(at, kind)
+        if before != kind and (before in _APART or kind in _APART):
+            raise RefusedError("same insn cannot be used with different pointers")
 
     def fork(self, state: State, at: int) -> State:
         """A copy that will go on at `at`, later."""
