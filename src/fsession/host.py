@@ -256,6 +256,9 @@ class Host(Closeable, Protocol):
     def symbol(self, name: str, module: str = "") -> int | None:
         """Address of a kernel symbol (kallsyms); None if there is no such symbol."""
 
+    def symbol_at(self, address: int) -> str | None:
+        """The symbol that an address is in: ``icmp_rcv+0x12``, ``nf_ct_get [nf_conntrack]``."""
+
     def kconfig(self) -> Mapping[str, str]:
         """The kernel's configuration as text values: ``{"CONFIG_HZ": "250", …}``; may be empty."""
 

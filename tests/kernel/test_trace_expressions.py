@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import fsession
 from fsession.errors import CompileError
-from fsession.trace.values import FAULT
+from fsession.trace.values import FAULT, LOST
 
 NICE = "set_user_nice"
 READ = "vfs_read"
@@ -121,3 +123,94 @@ def test_wrong(trace):
         trace(NICE, filter="p->pidd == 3").__enter__()
     with pytest.raises(CompileError, match="the name 'nise' is not known"):
         trace("set_user_nic*", print=["nise"]).__enter__()
+
+
+def test_who_and_where(trace):
+    """Filters on the task and the place; one that does not hold keeps nothing."""
+    inode = Path("/proc/self/ns/net").stat().st_ino
+    here = {"tid": os.getpid(), "cpu": range(64), "netns": inode, "cgroup": cgroup_of_this()}
+    for options, calls in (
+        (here, 2),
+        ({"tid": os.getpid() + 1}, 0),
+        ({"cpu": 63}, 0),
+        ({"netns": inode + 1}, 0),
+        ({"cgroup": cgroup_beside()}, 0),
+    ):
+        with trace(NICE, **options) as tracer:
+            nice(3, 3)
+            assert len(finish(tracer)[0]) == calls, options
+
+
+def cgroup_of_this() -> str:
+    return Path("/proc/self/cgroup").read_text().split("::")[1].splitlines()[0]
+
+
+def cgroup_beside() -> str:
+    """One that this process is not in."""
+    path = Path("/sys/fs/cgroup/fsession_beside")
+    path.mkdir(exist_ok=True)
+    return str(path)
+
+
+def test_a_sample(trace):
+    with trace(READ, filter="count == 7", sample=10) as tracer:
+        read_bytes("/dev/null", *[7] * 95)
+        calls, summary = finish(tracer)
+    assert (len(calls), summary.calls, summary.lost) == (10, 10, 0)
+
+
+def test_objects_and_stacks(trace, tmp_path):
+    path = tmp_path / "words"
+    path.write_bytes(b"words")
+    with trace(READ, filter="count == 9", objects=True, stack=True, ustack=True) as tracer:
+        read_bytes(str(path), 9)
+        (call,), summary = finish(tracer)
+    assert str(call.prints["file"]).endswith(f"/{tmp_path.name}/words")
+    assert "ksys_read" in str(call.prints["kstack"][0])
+    assert any("read" in str(frame) for frame in call.prints["ustack"])
+    assert summary.faulted == 0
+
+
+def test_expanded(trace):
+    with trace(NICE, expand=True, filter="nice == 4") as tracer:
+        nice(4)
+        (call,), _ = finish(tracer)
+    assert call.prints == {}  # struct task_struct is too large
+    with trace(READ, expand=True, filter="count == 9") as tracer:
+        read_bytes("/dev/null", 9)
+        (call,), _ = finish(tracer)
+    assert call.prints["*file"]["f_mode"] & 1
+
+
+def test_lost_and_sent_are_all(trace):
+    """A buffer that is too small; every call is one or the other, with values of the entry, too."""
+    with trace(NICE, print=["p->pid"], ring_bytes=4096) as tracer:
+        nice(*[5] * 100)
+        calls, summary = finish(tracer)
+    assert 0 < len(calls) < 100
+    assert len(calls) + summary.lost == summary.calls == 100
+    assert all(call.prints["p->pid"] == os.getpid() for call in calls)
+
+
+def test_values_without_room(trace):
+    """Two places for what five calls under way carry to their exits: three say that it is lost."""
+    reading, writing = os.pipe()
+    threads = [threading.Thread(target=os.read, args=(reading, 1)) for _ in range(5)]
+    with trace(READ, print=["file->f_flags"], filter="count == 1", saved_entries=2) as tracer:
+        for thread in threads:
+            thread.start()
+        while sum(map(_sleeps, threads)) < 5:
+            time.sleep(0.01)
+        os.write(writing, b"12345")
+        for thread in threads:
+            thread.join()
+        calls, summary = finish(tracer)
+    os.close(reading)
+    os.close(writing)
+    assert [call.prints["file->f_flags"] for call in calls].count(LOST) == 3
+    assert (summary.calls, summary.unsaved, summary.faulted) == (5, 3, 0)
+
+
+def _sleeps(thread: threading.Thread) -> bool:
+    words = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2]
+    return words.split()[0] == "S"

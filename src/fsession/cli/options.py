@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Settings",
     "WorkloadCommand",
+    "cpu_list",
     "duration_ns",
     "output",
     "quiet",
+    "sample_rate",
     "use_color",
     "verbose",
     "workload",
@@ -83,6 +85,25 @@ def duration_ns(text: str) -> int:
         units = ", ".join(_UNITS_NS)
         raise click.BadParameter(f"'{text}' is no time: write a number with its unit ({units})")
     return round(float(found[1]) * _UNITS_NS[found[2]])
+
+
+def cpu_list(text: str) -> tuple[int, ...]:
+    """Of ``0-3,5``: numbers and ranges; none for an empty text."""
+    cpus: list[int] = []
+    for part in filter(None, text.split(",")):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not found or int(found[2] or found[1]) - int(found[1]) not in range(4096):
+            raise click.BadParameter(f"'{part}' is no CPU and no range of them")
+        cpus += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return tuple(cpus)
+
+
+def sample_rate(text: str) -> int:
+    """Of ``1/100``: 100."""
+    found = re.fullmatch(r"1/(\d+)", text)
+    if not found or not 0 < int(found[1]) < 1 << 31:
+        raise click.BadParameter(f"'{text}' is no part of the calls: write 1/100 for one of 100")
+    return int(found[1])
 
 
 def use_color(out: TextIO) -> bool:

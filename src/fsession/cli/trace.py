@@ -13,8 +13,10 @@ from fsession.cli.follow import follow, workload_status
 from fsession.cli.formats import Output, output_options, outputs, tell_summary
 from fsession.cli.options import (
     WorkloadCommand,
+    cpu_list,
     duration_ns,
     quiet,
+    sample_rate,
     use_color,
     verbose,
     workload,
@@ -48,7 +50,17 @@ __all__ = ["trace"]
     "-p", "--print", multiple=True, metavar="EXPR", help="Show the value of EXPR: 'skb->dev->name'."
 )
 @click.option("--pid", type=click.IntRange(0), metavar="PID", help="Only calls by this process.")
+@click.option("--tid", type=click.IntRange(0), metavar="TID", help="Only calls by this thread.")
 @click.option("--comm", metavar="NAME", help="Only calls by threads of this name.")
+@click.option(
+    "--cpu", type=cpu_list, default="", metavar="LIST", help="Only calls on these CPUs: 0-3,5."
+)
+@click.option(
+    "--cgroup", metavar="PATH|ID", help="Only calls by tasks of this cgroup and of those below it."
+)
+@click.option(
+    "--netns", metavar="PATH|ID", help="Only calls in this network namespace (name, path, inode)."
+)
 @click.option(
     "--min-duration",
     "min_duration_ns",
@@ -58,6 +70,22 @@ __all__ = ["trace"]
     help="Only calls that took at least TIME: 250us, 1.5ms, 2s.",
 )
 @click.option("--errors", is_flag=True, help="Only calls that returned -Exxx or an ERR_PTR.")
+@click.option(
+    "--sample",
+    type=sample_rate,
+    default="1/1",
+    metavar="1/N",
+    help="Only each N-th call of those that pass the filters of the entry.",
+)
+@click.option(
+    "--objects", is_flag=True, help="Show files, sockets, packets, tasks that arguments point to."
+)
+@click.option("--expand", is_flag=True, help="Show the whole structs that arguments point to.")
+@click.option("--stack", is_flag=True, help="Show the kernel's stack of each call.")
+@click.option("--ustack", is_flag=True, help="Show the process's stack of each call.")
+@click.option(
+    "--vmlinux", metavar="FILE", help="Show source lines in stacks, by the debug info of FILE."
+)
 @click.option(
     "--max-events", type=click.IntRange(1), metavar="N", help="End after N calls were shown."
 )

@@ -14,6 +14,7 @@ from fsession.btf.types import TypeId
 from fsession.errors import AttachError, KernelError, NotFoundError
 from fsession.host import Feature
 from fsession.kernel import symbols
+from fsession.kernel.addresses import Addresses
 from fsession.kernel.btf import BtfStore
 from fsession.kernel.btf_load import load_btf
 from fsession.kernel.features import Prober
@@ -57,6 +58,7 @@ class KernelHost:
         self._btf = BtfStore()
         self._prober = Prober(self._btf)
         self._cpus = 0
+        self._addresses: Addresses | None = None
         self._kconfig: dict[str, str] | None = None
 
     @property
@@ -100,6 +102,11 @@ class KernelHost:
 
     def symbol(self, name: str, module: str = "") -> int | None:
         return symbols.symbol_address(name, module)
+
+    def symbol_at(self, address: int) -> str | None:
+        if self._addresses is None:
+            self._addresses = Addresses()
+        return self._addresses.name(address)
 
     def kconfig(self) -> Mapping[str, str]:
         if self._kconfig is None:

@@ -16,6 +16,7 @@ from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.recording.subset import Subset, check_value
 from fsession.trace import Field, Form, Function, Layout, Parameter, Signature, Summary
+from fsession.trace.printers import PRINTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,7 +148,16 @@ def _read_field(plain: _Plain, types: Types) -> Field:
         _type(plain, "type", types),
         unit,
         plain.flag("at_exit"),
+        plain.text("owner"),
+        _printer(plain),
     )
+
+
+def _printer(plain: _Plain) -> str:
+    name = plain.text("printer")
+    if plain.text("owner") and name not in PRINTERS:
+        raise BadInputError(f"there is no printer '{name}'")
+    return name
 
 
 def _read_param(plain: _Plain, types: Types) -> Parameter:

@@ -39,6 +39,7 @@ MARKS = (
 """The mark of a duration above so many ns."""
 
 _ABOVE = [above for above, _ in MARKS[1:]]
+_FEW_MEMBERS = 4
 
 _HEADS = ("TIME", "DURATION", "PID", "COMM", "CPU", "CALL")
 _RIGHT = (False, True, True, False, True)  # the call comes last, without a width
@@ -149,17 +150,38 @@ class TextSink:
 
 
 def _prints(prints: Mapping[str, Value]) -> Iterator[str]:
-    """Values in a line; what has many parts, a stack, in one line each."""
+    """Values in a line; the parts of stacks and of large structs in one line each."""
     short = [f"{name} = {text(value)}" for name, value in prints.items() if not _is_long(value)]
     if short:
         yield "   ".join(short)
-    for value in filter(_is_long, prints.values()):
-        assert isinstance(value, list)
-        yield from (f"  {text(frame)}" for frame in value)
+    for name, value in prints.items():
+        if isinstance(value, Stack):
+            yield from (f"  {text(frame)}" for frame in value)
+        elif isinstance(value, dict) and _is_long(value):
+            yield f"{name} = {{"
+            yield from _members(value)
+            yield "}"
+
+
+def _members(struct: Mapping[str, Value]) -> Iterator[str]:
+    """Those that are not 0, and how many are."""
+    shown = {name: value for name, value in struct.items() if not _is_zero(value)}
+    yield from (f"  .{name} = {text(value)}" for name, value in shown.items())
+    zeros = len(struct) - len(shown)
+    if zeros:
+        yield f"  {count(zeros, 'member')} 0"
+
+
+def _is_zero(value: Value) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_zero, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_zero, value))
+    return not value
 
 
 def _is_long(value: Value) -> bool:
-    return isinstance(value, Stack)
+    return isinstance(value, Stack) or (isinstance(value, dict) and len(value) > _FEW_MEMBERS)
 
 
 def clock(wall_ns: int) -> str:

@@ -6,6 +6,7 @@ from fsession.trace.event import Call, Function, Place, Summary
 from fsession.trace.fields import Field, Form
 from fsession.trace.filters import Filters
 from fsession.trace.program import (
+    SAVED_ENTRIES,
     Templates,
     attach_cookie,
     function_program,
@@ -20,6 +21,7 @@ from fsession.trace.signature import Failure, Parameter, Shape, Shapes, Signatur
 __all__ = [
     "COUNTS_MAP",
     "RING_MAP",
+    "SAVED_ENTRIES",
     "Call",
     "Counts",
     "Decoder",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fsession.errors import BadInputError
 from fsession.frozen import maker
 from fsession.trace.event import Call, Function
+from fsession.trace.printers import PRINTERS
 from fsession.trace.record import (
     HEADER,
     HEADER_BYTES,
@@ -101,8 +102,16 @@ class Decoder:
 
 
 def _prints(function: Function, record: bytes | memoryview) -> dict[str, Value]:
-    rows = zip(function.fields, function.readers, function.places, strict=True)
-    return {field.text: read(record, at) for field, read, at in rows}
+    """Values by the texts of their expressions, and of printers by their arguments."""
+    prints: dict[str, Value] = {}
+    parts: dict[tuple[str, str], list[Value]] = {}
+    for field, read, at in zip(function.fields, function.readers, function.places, strict=True):
+        if field.owner:
+            parts.setdefault((field.owner, field.printer), []).append(read(record, at))
+        else:
+            prints[field.text] = read(record, at)
+    shown = {owner: PRINTERS[name].show(values) for (owner, name), values in parts.items()}
+    return shown | prints
 
 
 def _string(record: bytes | memoryview, at: _StringAt, words: tuple[int, ...]) -> str | Unreadable:

@@ -46,7 +46,9 @@ class Function:
     ) -> Function:
         """`symbol` gives the name of an address of the kernel: ``icmp_rcv+0x12``."""
         types = signature.types
-        arguments = tuple(reader(types, param.type, symbol) for param in signature.params)
+        arguments = tuple(
+            reader(types, param.type, symbol, param.name) for param in signature.params
+        )
         result = result_reader(types, signature.result, symbol)
         layout = layout or signature.layout
         readers = tuple(field_reader(field, types, symbol) for field in fields)

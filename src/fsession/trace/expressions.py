@@ -19,9 +19,11 @@ from fsession.errors import CompileError
 from fsession.lang.access import Access, Place, Typed
 from fsession.lang.build import Builder
 from fsession.lang.cexpr import CExpression, Shown
+from fsession.lang.ctypes import Pointer, Record
 from fsession.lang.ir import Label, Space, Test, Value
 from fsession.trace.fields import STACK_BYTES, STATUS_BYTES, Field, Form
 from fsession.trace.names import Names
+from fsession.trace.printers import PRINTERS
 from fsession.trace.writing import field_of, reads_memory, write_field
 from fsession.uapi import FuncId
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from fsession.trace.scope import Scope
 
-__all__ = ["Expressions", "check", "describe"]
+__all__ = ["Expressions", "check", "describe", "describe_objects", "describe_structs"]
 
 EFAULT = 14
 _USER_STACK = 1 << 8  # BPF_F_USER_STACK
@@ -120,6 +122,43 @@ def check(scope: Scope, source: str) -> None:
     """Raises `CompileError` for an expression that can't be a condition."""
     found, build = _draft(scope)
     found.require(source, build.block())
+
+
+def describe_objects(scope: Scope) -> list[Field]:
+    """Of each argument that points to a struct with a printer, and is not null: its parts."""
+    fields: list[Field] = []
+    for name, param in scope.params.items():
+        to = param.type.to if isinstance(param.type, Pointer) else None
+        printer = PRINTERS.get(to.name) if isinstance(to, Record) else None
+        if printer is not None and isinstance(to, Record):
+            parts = [_first(scope, [one.format(name) for one in part]) for part in printer.parts]
+            if None not in parts:
+                fields += [
+                    replace(part, owner=name, printer=to.name, at_exit=False)
+                    for part in parts
+                    if part is not None
+                ]
+    return fields
+
+
+def describe_structs(scope: Scope) -> list[Field]:
+    """Of each argument that points to a struct: all of it, if it is not too large."""
+    return [
+        field
+        for name, param in scope.params.items()
+        if isinstance(param.type, Pointer) and isinstance(param.type.to, Record)
+        if (field := _first(scope, [f"*{name}"])) is not None
+    ]
+
+
+def _first(scope: Scope, sources: list[str]) -> Field | None:
+    """The first expression that makes sense."""
+    for source in sources:
+        try:
+            return describe(scope, source)
+        except CompileError:
+            continue
+    return None
 
 
 def _draft(scope: Scope) -> tuple[Expressions, Builder]:

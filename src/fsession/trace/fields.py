@@ -48,6 +48,9 @@ STATUS_BYTES = STATUS.size
 STACK_BYTES = 8 * 48  # frames
 
 
+_OWN_FRAMES = 4
+
+
 class Form(StrEnum):
     """What the data of a field are."""
 
@@ -70,7 +73,10 @@ class Form(StrEnum):
 
 @frozen
 class Field:
-    """The value of the expression `text`: `size` bytes of data; `type` is that of TYPED ones."""
+    """The value of the expression `text`: `size` bytes of data; `type` is that of TYPED ones.
+
+    `owner`: it is only a part of what is shown of that argument, by the printer `printer`.
+    """
 
     text: str
     form: Form
@@ -79,6 +85,8 @@ class Field:
     type: TypeId = TypeId(0)
     unit: int = 0
     at_exit: bool = True
+    owner: str = ""
+    printer: str = ""
 
     @property
     def room(self) -> int:
@@ -112,7 +120,8 @@ def _converter(
     if form is Form.TEXT:
         return _text
     if form in (Form.KSTACK, Form.USTACK):
-        return lambda data, size: _stack(data[:size], symbol)
+        name = symbol if form is Form.KSTACK else _no_symbol
+        return lambda data, size: _stack(data[:size], name)
     if form is Form.ARRAY:
         return lambda data, _: _array(field, data)
     from_bytes = _BYTES.get(form)
@@ -136,10 +145,18 @@ def _word_reader(
     return int_reader(Int(name, field.size, 8 * field.size, encoding[field.form]))
 
 
+def _no_symbol(_: int) -> None:
+    """Addresses of a process are nobody's in the kernel."""
+
+
 def _text(data: bytes, length: int) -> Value:
     text = data.split(b"\0", 1)[0]
     cut = length >= len(data) and len(text) >= len(data) - 1
     return text.decode("utf-8", "backslashreplace") + ("…" if cut else "")
+
+
+def _is_trampoline(name: str | None) -> bool:
+    return name is not None and name.startswith("bpf_trampoline_")
 
 
 def _array(field: Field, data: bytes) -> Value:
@@ -148,9 +165,11 @@ def _array(field: Field, data: bytes) -> Value:
 
 
 def _stack(data: bytes, symbol: Callable[[int], str | None]) -> Value:
-    """The frames, the innermost first."""
+    """The frames, the innermost first, without those of the tracer's own program and trampoline."""
     words = struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
     names = [(word, symbol(word)) for word in words if word]
+    tops = [at for at, (_, name) in enumerate(names[:_OWN_FRAMES]) if _is_trampoline(name)]
+    names = names[tops[-1] + 1 :] if tops else names
     return Stack(Named(word, name) if name else Pointer(word) for word, name in names)
 
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "SAVED_ENTRIES",
     "Templates",
     "attach_cookie",
     "function_program",

@@ -153,9 +153,18 @@ def _escape(char: str) -> str:
 
 
 def reader(
-    types: Types, type_id: TypeId, symbol: Callable[[int], str | None] = lambda _: None
+    types: Types,
+    type_id: TypeId,
+    symbol: Callable[[int], str | None] = lambda _: None,
+    name: str = "",
 ) -> Callable[[int], Value]:
-    """From the word or words of an argument to its value. `symbol` names a function's address."""
+    """From the word or words of an argument to its value. `symbol` names a function's address,
+    `name` is the argument's."""
+    from fsession.trace.network import network_reader  # which needs the values of this module
+
+    read = network_reader(types, type_id, name)
+    if read is not None:
+        return read
     kind = types[types.strip(type_id)]
     match kind:
         case Int():
@@ -282,7 +291,7 @@ def _member_reader(
     kind = types[types.strip(member.type)]
     if member.bits and isinstance(kind, Int):
         return int_reader(Int(kind.name, kind.size, member.bits, kind.encoding))
-    read = reader(types, member.type, symbol)
+    read = reader(types, member.type, symbol, member.name)
     mask = (1 << (member.bits or 8 * types.size_of(member.type))) - 1
     return lambda word: read(word & mask)
 

@@ -10,6 +10,7 @@ from fsession.attach import Reason, prepare, prepare_many
 from fsession.errors import AttachError, KernelError
 from fsession.trace import (
     COUNTS_MAP,
+    SAVED_ENTRIES,
     Counts,
     Templates,
     attach_cookie,
@@ -43,12 +44,14 @@ class Code(Protocol):
 class CallCode:
     """Sends a record of each call through a ring buffer."""
 
-    def __init__(self, ring_bytes: int) -> None:
+    def __init__(self, ring_bytes: int, saved_entries: int = SAVED_ENTRIES) -> None:
         self._ring_bytes = ring_bytes
+        self._saved_entries = saved_entries
         self._templates = Templates()
 
     def maps(self, groups: Sequence[Group]) -> Sequence[MapSpec]:
-        return map_specs([group.layout for group in groups], self._ring_bytes)
+        layouts = [group.layout for group in groups]
+        return map_specs(layouts, self._ring_bytes, saved_entries=self._saved_entries)
 
     def single(self, target: Target, index: int, group: Group) -> ProgramSpec:
         return self._templates.program(target_signature(target), index, group.wanted)

@@ -13,62 +13,58 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from fsession.errors import BadInputError
-from fsession.trace import RING_MAP, Call, Counts, Decoder, Filters, Function, Summary
+from fsession.trace import RING_MAP, SAVED_ENTRIES, Call, Counts, Decoder, Form, Function, Summary
+from fsession.trace.values import Named, Pointer, Stack
 from fsession.tracer.programs import CallCode, Programs
 from fsession.tracer.selection import Group, Selection, select
 from fsession.tracer.wants import Wishes, target_signature
+from fsession.tracer.wishing import WishOptions, wishes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     import pyarrow
 
     from fsession.host import Host
+    from fsession.kernel.user_symbols import UserSymbols
 
 __all__ = ["AT_ONCE", "RING_BYTES", "Tracer", "trace"]
 
 RING_BYTES = 4 << 20
 AT_ONCE = 4096  # calls: what a portion needs of memory does not matter, and it is shown in a moment
-COMM_MAX = 15  # TASK_COMM_LEN less the NUL
 
 
 def trace(
     *targets: str,
     host: Host | None = None,
     strategy: str = "auto",
-    pid: int | None = None,
-    comm: str | None = None,
-    min_duration_ns: int = 0,
-    errors: bool = False,
-    filter: str | Sequence[str] = (),
-    print: Sequence[str] = (),
     max_events: int | None = None,
     ring_bytes: int = RING_BYTES,
+    saved_entries: int = SAVED_ENTRIES,
+    vmlinux: str | None = None,
+    **wishes: Unpack[WishOptions],
 ) -> Tracer:
     """A tracer of the functions that `targets` name, to be used in a ``with``.
 
-    `pid` is a process, `comm` the name of a thread, `errors` keeps only calls that returned a
-    negative errno or an ``ERR_PTR``. `filter` are expressions that must all hold, `print` those
-    whose values are in `Call.prints`. All filters are decided in the kernel.
+    `pid` is a process, `tid` a thread, `comm` its name; `cpu` a number or several; `cgroup` a path
+    or an id, of that cgroup and of those below; `netns` a path, name or inode. `errors` keeps only
+    calls that returned a negative errno or an ``ERR_PTR``, `min_duration_ns` only long ones,
+    `sample` one call of so many. `filter` are expressions that must all hold. All is decided in
+    the kernel.
+
+    `print` are expressions whose values are in `Call.prints`; `stack` and `ustack` add ``kstack``
+    and ``ustack``, `objects` what people want to see of arguments that point to well-known structs
+    (files, sockets, tasks), `expand` the whole structs that arguments point to. `saved_entries`
+    calls can be under way at a time of which something is carried from the entry to the exit.
+    `vmlinux` is a file with the kernel's debug info, for source lines in stacks.
     """
-    conditions = (filter,) if isinstance(filter, str) else tuple(filter)
-    filters = Filters(pid, _comm(comm), min_duration_ns, errors, conditions=conditions)
-    wishes = Wishes(filters, (print,) if isinstance(print, str) else tuple(print))
-    return Tracer(targets, wishes, host, strategy, max_events, ring_bytes)
-
-
-def _comm(comm: str | None) -> bytes | None:
-    raw = None if comm is None else comm.encode()
-    if raw is not None and not 0 < len(raw) <= COMM_MAX:
-        error = BadInputError(f"no thread can have the name '{comm}'")
-        raise error.hint(
-            f"names of threads have 1 to {COMM_MAX} bytes: the kernel cuts longer ones"
-        )
-    return raw
+    return Tracer(
+        targets, wishes_of(**wishes), host, strategy, max_events, ring_bytes, saved_entries, vmlinux
+    )
 
 
 class Tracer:
@@ -85,6 +81,8 @@ class Tracer:
         strategy: str = "auto",
         max_events: int | None = None,
         ring_bytes: int = RING_BYTES,
+        saved_entries: int = SAVED_ENTRIES,
+        vmlinux: str | None = None,
     ) -> None:
         self._names = tuple(targets)
         self._wishes = wishes
@@ -92,10 +90,13 @@ class Tracer:
         self._strategy = strategy
         self._max_events = max_events
         self._ring_bytes = ring_bytes
+        self._saved_entries = saved_entries
+        self._vmlinux = vmlinux
         self._stack = ExitStack()
         self._calls: list[Call] = []
         self._received = 0
         self._entered = False
+        self._user_symbols: UserSymbols | None = None
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -121,19 +122,47 @@ class Tracer:
             if target.program is not None:
                 stack.callback(target.program.close)
         groups = self.selection.groups()
-        programs = Programs(host, self.selection, groups, CallCode(self._ring_bytes))
+        code = CallCode(self._ring_bytes, self._saved_entries)
+        programs = Programs(host, self.selection, groups, code)
         self._programs = stack.enter_context(programs)
-        self._functions = _Functions(self.selection, groups)
+        self._functions = _Functions(self.selection, groups, self._places(host, stack))
         self._wall_offset_ns = _wall_offset_ns()
         self._decoder = Decoder(self._functions, self._wall_offset_ns)
         self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], self._keep))
         programs.attach()
         self._host_words = host.description
 
+    def _places(self, host: Host, stack: ExitStack) -> Callable[[int], str | None]:
+        """Names of addresses, with lines of the vmlinux file that was given."""
+        if self._vmlinux is None:
+            return host.symbol_at
+        from fsession.obj.lines import SourceLines
+        from fsession.tracer.places import places
+
+        return places(host, stack.enter_context(SourceLines(self._vmlinux)))
+
     def _keep(self, record: memoryview) -> None:
         if not self.is_done:
-            self._calls.append(self._decoder.decode(record))
+            call = self._decoder.decode(record)
+            if self._wishes.has_user_stacks:
+                self._name_user_stacks(call)
+            self._calls.append(call)
             self._received += 1
+
+    def _name_user_stacks(self, call: Call) -> None:
+        """While its process is there, to ask what its addresses are."""
+        if self._user_symbols is None:
+            from fsession.kernel.user_symbols import UserSymbols
+
+            self._user_symbols = UserSymbols()
+        for field in call.traced.fields:
+            frames = call.prints[field.text]
+            if field.form is Form.USTACK and isinstance(frames, Stack):
+                addresses = [at for at in frames if isinstance(at, int)]
+                names = [(at, self._user_symbols.name(call.pid, at)) for at in addresses]
+                call.prints[field.text] = Stack(
+                    Named(at, name) if name else Pointer(at) for at, name in names
+                )
 
     def fileno(self) -> int:
         """Readable when there may be something to `read`."""
@@ -245,7 +274,13 @@ def _wall_offset_ns() -> int:
 class _Functions:
     """For the decoder: functions are made when their first record comes."""
 
-    def __init__(self, selection: Selection, groups: Sequence[Group]) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        groups: Sequence[Group],
+        symbol: Callable[[int], str | None],
+    ) -> None:
+        self._symbol = symbol
         self._targets = selection.targets
         self._groups = groups
 
@@ -253,4 +288,4 @@ class _Functions:
         target = self._targets[index]
         group = next(group for group in self._groups if index in group.indices)
         fields = group.wanted.fields
-        return Function.of(target_signature(target), group.layout, fields=fields)
+        return Function.of(target_signature(target), group.layout, self._symbol, fields)

@@ -21,10 +21,21 @@ NOT_ITS_TYPES = "the expressions don't fit its types"
 
 @frozen
 class Wishes:
-    """Of the user, for all functions: filters, and expressions whose values are shown."""
+    """Of the user, for all functions: filters, and expressions whose values are shown.
+
+    `objects`: of arguments that point to well-known structs, what people want to see of them.
+    `expand`: the whole structs that arguments point to.
+    """
 
     filters: Filters = Filters()
     prints: tuple[str, ...] = ()
+    objects: bool = False
+    expand: bool = False
+
+    @property
+    def has_user_stacks(self) -> bool:
+        """Whether what is shown has stacks of processes."""
+        return "ustack" in self.prints
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -47,7 +58,7 @@ class Wants:
 
         `direct`: its program is verified against it, and reads its arguments from the context.
         """
-        if not self._wishes.sources:
+        if not (self._wishes.sources or self._wishes.objects or self._wishes.expand):
             return self._plain
         from fsession.trace.scope import Scope  # with it comes pycparser, which takes its time
 
@@ -58,7 +69,9 @@ class Wants:
         name = scope.missing(self._wishes.sources)
         if name and self._known:
             return f"no argument '{name}'"
-        key = (id(catalog), direct, is_program, scope.key(self._wishes.sources))
+        names = tuple(scope.params) if self._wishes.objects or self._wishes.expand else ()
+        sources = (*self._wishes.sources, *names)
+        key = (id(catalog), direct, is_program, scope.key(sources))
         made = self._known.get(key) if not name else None
         if made is None:
             made = self._compile(scope)
@@ -70,15 +83,17 @@ class Wants:
         return made
 
     def _compile(self, scope: Scope) -> Wanted | CompileError:
-        from fsession.trace.expressions import check, describe
+        from fsession.trace.expressions import check, describe, describe_objects, describe_structs
 
         try:
             for source in self._wishes.filters.conditions:
                 check(scope, source)
-            fields = tuple(describe(scope, source) for source in self._wishes.prints)
+            fields = [describe(scope, source) for source in self._wishes.prints]
         except CompileError as error:
             return error
-        return Wanted(self._wishes.filters, fields, scope)
+        fields += describe_objects(scope) if self._wishes.objects else []
+        fields += describe_structs(scope) if self._wishes.expand else []
+        return Wanted(self._wishes.filters, tuple(fields), scope)
 
     def _catalog(self, types: Types) -> Catalog:
         found = self._catalogs.get(id(types))
