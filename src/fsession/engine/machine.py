@@ -185,6 +185,11 @@ class Machine:
         found = self._functions.get(name)
         return found.address if found and not module else None
 
+    def symbol_at(self, address: int) -> str | None:
+        """Of the start of a function: where they end is not known here."""
+        found = self._functions.items()
+        return next((name for name, one in found if one.address == address), None)
+
     def kconfig(self) -> Mapping[str, str]:
         return {}
 
