@@ -9,13 +9,14 @@ import struct
 import pytest
 
 from fsession.btf.encode import Builder
-from fsession.btf.types import Array, Fwd, Int, Member, Struct
+from fsession.btf.types import Array, Enum, Fwd, Int, Member, Struct
 from fsession.errors import BadInputError
 from fsession.recording import Recording, RecordingWriter
 from fsession.recording.chunks import chunk_head, chunks
 from fsession.recording.header import Header
 from fsession.recording.subset import check_value
-from fsession.trace import Decoder
+from fsession.trace import Decoder, Field, Form, Function, Layout
+from fsession.trace.record import HEADER
 
 from .spans import NAMES, OFFSET_NS, RECORDS, SUMMARY, functions, recording, span
 
@@ -50,6 +51,34 @@ def test_signatures_come_back(kernel):
         assert after.layout == before.layout
         assert [p.name for p in after.signature.params] == [p.name for p in before.signature.params]
         assert after.signature.shape == before.signature.shape
+
+
+def test_values_of_expressions_come_back(kernel):
+    """Scalars, a type of its own, and the parts of a printer, which are shown as one."""
+    types = kernel.types
+    fields = (
+        Field("skb->len", Form.INT, 4),
+        Field("reason", Form.TYPED, 4, type=types.find("drop_reason", Enum)),
+        *(Field(text, Form.INT, 4, owner="p", printer="task_struct") for text in "abc"),
+    )
+    room = sum(field.room for field in fields)
+    function = Function.of(kernel.signature("tick"), Layout(0, exit_bytes=room), fields=fields)
+    raw = HEADER.pack(1, 2, 0, 0, 0, b"x", 0) + b"".join(
+        struct.pack("<qQ", *row) for row in ((0, 84), (0, 3), (0, 7), (0, 8), (-14, 0))
+    )
+    out = io.BytesIO()
+    header = Header("trace", "a host", 0, (function,))
+    writer = RecordingWriter(out, header, lambda: SUMMARY)
+    writer.write(span(raw))
+    writer.end(SUMMARY)
+    read = opened(out.getvalue())
+    (call,) = read
+    assert {name: str(value) for name, value in call.prints.items()} == {
+        "p": "7/8:<fault>",
+        "skb->len": "84",
+        "reason": "NO_SOCKET",
+    }
+    assert read.functions[0].fields[2:] == fields[2:]
 
 
 def test_types_are_few(kernel):
