@@ -156,7 +156,7 @@ class Tracer:
 
             self._user_symbols = UserSymbols()
         for field in call.traced.fields:
-            frames = call.prints[field.text]
+            frames = call.prints.get(field.text)
             if field.form is Form.USTACK and isinstance(frames, Stack):
                 addresses = [at for at in frames if isinstance(at, int)]
                 names = [(at, self._user_symbols.name(call.pid, at)) for at in addresses]
