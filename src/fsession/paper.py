@@ -164,6 +164,9 @@ class PaperHost:
     def symbol(self, name: str, module: str = "") -> int | None:
         return 0xFFFF_FFFF_8100_0000  # some address: none is looked at
 
+    def symbol_at(self, address: int) -> str | None:
+        return None
+
     def kconfig(self) -> Mapping[str, str]:
         return {}
 
