@@ -2,7 +2,7 @@
 # and, where apt and root are at hand, Debian's packages.
 .DEFAULT_GOAL := check
 .PHONY: check format test test-unit test-kernel test-guest test-guests demo bench fuzz generate \
-        test-vm long setup-test clean
+        test-vm long soak setup-test clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,6 +10,7 @@ PYTHON := $(BIN)/python
 KERNEL ?= 7.2
 ARCH   ?= x86_64
 COUNT  ?= 100000
+SOAK_S ?= 60
 
 # Kernel and architecture of each guest of the matrix, as the kernel suite runs in them.
 GUESTS := 6.1:x86_64 6.12:x86_64 7.0:x86_64 7.2:x86_64 7.3:x86_64 6.12:arm64 7.2:arm64
@@ -64,6 +65,11 @@ demo: $(VENV)/.ready
 bench: setup-test
 	@$(PYTHON) bench/run.py
 	@PYTHONPATH=scripts $(PYTHON) bench/lang.py
+
+# Attach to every function of a kernel that is called safe, under load: make soak KERNEL=6.12.
+soak: setup-test
+	@$(PYTHON) -m fsession vm --kernel $(KERNEL) --arch $(ARCH) --memory 2048 --timeout 1800 \
+	    --copy scripts/soak_attach.py:/soak.py -- python3 -u /soak.py $(SOAK_S)
 
 # make fuzz COUNT=2000 takes half a minute.
 fuzz: setup-test
