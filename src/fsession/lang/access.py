@@ -83,11 +83,12 @@ class Access:
         bit = field.bit_offset - 8 * unit
         return Place(field.type, place.base, place.offset + unit, place.trust, bit, field.bits)
 
-    def element(self, place: Place, of: CType, index: Value | int) -> Place:
-        """Element `index` of what starts at `place`."""
-        if isinstance(index, int):
-            offset = place.offset + index * of.size
-            return Place(of, place.base, offset, place.trust)
+    def fixed_element(self, place: Place, of: CType, number: int) -> Place:
+        """Element `number` of what starts at `place`."""
+        return Place(of, place.base, place.offset + number * of.size, place.trust)
+
+    def element(self, place: Place, of: CType, index: Value) -> Place:
+        """As `fixed_element`, of an index that is known when the program runs."""
         build = self.build
         distance = build.binary(BinaryOp.MUL, index, build.const(of.size))
         base = build.binary(BinaryOp.ADD, build.add(place.base, place.offset), distance)

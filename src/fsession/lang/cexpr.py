@@ -326,15 +326,16 @@ class CExpression:
     def _ArrayRef(self, node: c_ast.ArrayRef) -> Place:
         owner = self._plain(node.name)
         index = self._typed(node.subscript)
-        number: Value | int = self.arith.convert(index, LONG).value
-        if isinstance(node.subscript, c_ast.Constant):
-            number = integer(node.subscript.value)[0]
         if isinstance(owner, Place) and isinstance(owner.type, Array):
-            return self.access.element(owner, owner.type.of, number)
-        pointer = self._scalar(owner, node)
-        if not isinstance(pointer.type, Pointer) or not pointer.type.to.size:
-            raise self.fail(node, f"{pointer.type} has no elements")
-        return self.access.element(self.access.target(pointer), pointer.type.to, number)
+            place, of = owner, owner.type.of
+        else:
+            pointer = self._scalar(owner, node)
+            if not isinstance(pointer.type, Pointer) or not pointer.type.to.size:
+                raise self.fail(node, f"{pointer.type} has no elements")
+            place, of = self.access.target(pointer), pointer.type.to
+        if isinstance(node.subscript, c_ast.Constant) and node.subscript.type != "char":
+            return self.access.fixed_element(place, of, integer(node.subscript.value)[0])
+        return self.access.element(place, of, self.arith.convert(index, LONG).value)
 
     def _TernaryOp(self, node: c_ast.TernaryOp) -> Typed:
         build = self.build

@@ -12,7 +12,7 @@ from fsession.lang.access import Place, Typed
 from fsession.lang.ctypes import BOOL, Array, Integer, Pointer, Record
 from fsession.lang.forms import call_form
 from fsession.lang.intrinsics import Intrinsic
-from fsession.lang.ir import Test, Value
+from fsession.lang.ir import Test
 from fsession.lang.objects import Function, Global, Map, RingBuf
 from fsession.lang.operators import Operators, joined
 from fsession.lang.rings import call_ring
@@ -92,17 +92,19 @@ class Expressions(Operators):
     def element(self, item: Item, node: ast.Subscript) -> Place:
         """``p[i]``, of a pointer or an array."""
         at = self.item(node.slice)
-        index: Value | int | None = int_of(at)
-        if index is None:
-            index = self.value(at, node.slice).value
+        number = int_of(at)
         if isinstance(item, Place) and isinstance(item.type, Array):
-            if isinstance(index, int) and item.type.count and not 0 <= index < item.type.count:
-                raise self.fail(node, f"element {index} of {item.type}")
-            return self.access.element(item, item.type.of, index)
-        value = self.value(item, node.value)
-        if not isinstance(value.type, Pointer) or not value.type.to.size:
-            raise self.fail(node, f"{value.type} has no elements")
-        return self.access.element(self.access.target(value), value.type.to, index)
+            if number is not None and item.type.count and not 0 <= number < item.type.count:
+                raise self.fail(node, f"element {number} of {item.type}")
+            place, of = item, item.type.of
+        else:
+            value = self.value(item, node.value)
+            if not isinstance(value.type, Pointer) or not value.type.to.size:
+                raise self.fail(node, f"{value.type} has no elements")
+            place, of = self.access.target(value), value.type.to
+        if number is not None:
+            return self.access.fixed_element(place, of, number)
+        return self.access.element(place, of, self.value(at, node.slice).value)
 
     def _Call(self, node: ast.Call) -> Item:
         if isinstance(node.func, ast.Attribute):
