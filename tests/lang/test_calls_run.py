@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +111,20 @@ def rings(ctx):
         results["in"] = 1
 
 
+@fsession.program("fentry/set_user_nice")
+def elements(ctx):
+    """By an index that only the run knows: of the stack, of the kernel's memory."""
+    words = fsession.buffer(8, "u64")
+    for at in range(8):
+        words[at] = at * at
+    index = me.value % 8
+    results["square"] = words[index]
+    task = fsession.bpf_task_from_pid(me.value)
+    if task is not None:
+        results["letter"] = task.comm[index % 4]
+        fsession.bpf_task_release(task)
+
+
 def _run(host, program):
     """The maps' contents after one run: of `results`, and what came through ring buffers."""
     compiled = compile_programs([program], host.types)
@@ -158,6 +173,13 @@ def test_texts(host):
     assert _run(host, texts)[0] == {
         "snprintf": 9, "same": 0, "other": 1, "enum": 3, "strtol": -42
     }  # fmt: skip
+
+
+@pytest.mark.kernel
+def test_elements(host):
+    index = os.getpid() % 8
+    letter = Path("/proc/self/comm").read_bytes()[index % 4]
+    assert _run(host, elements)[0] == {"square": index * index, "letter": letter}
 
 
 @pytest.mark.kernel

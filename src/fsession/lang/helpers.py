@@ -95,7 +95,7 @@ def _check_allowed(e: Expressions, helper: Helper, node: ast.Call) -> None:
     if name in _OTHER_MAPS:
         message = f"{name}() takes a map of {_OTHER_MAPS[name]}, {_NO_OBJECTS}"
         raise e.fail(node, message, "write the program in C")
-    if e.catalog.enumerator(f"BPF_FUNC_{name}") is None:
+    if e.unit.catalog.enumerator(f"BPF_FUNC_{name}") is None:
         raise e.fail(node, f"this kernel has no {name}()", f"Linux {helper.since} has it")
     if helper.sleeps and not e.sleepable:
         raise e.fail(node, f"{name}() may sleep", '@fsession.program("fsession.s/…") may, too')
