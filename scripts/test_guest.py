@@ -19,7 +19,7 @@ from fsession.guest import StderrProgress, run
 from guest_btf import BUILD, guest_btf
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT_S = 600
+TIMEOUT_S = 1500
 OBJECTS = BUILD / "objects"
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
