@@ -166,7 +166,7 @@ def test_objects_and_stacks(trace, tmp_path):
         read_bytes(str(path), 9)
         (call,), summary = finish(tracer)
     assert str(call.prints["file"]).endswith(f"/{tmp_path.name}/words")
-    above = [str(frame) for frame in call.prints["kstack"][:3]]  # 6.1 has the function itself, too
+    above = [str(frame) for frame in call.prints["kstack"][:6]]  # some begin with the program
     assert any("ksys_read" in frame for frame in above)
     assert any("read" in str(frame) for frame in call.prints["ustack"])
     assert summary.faulted == 0
