@@ -60,7 +60,6 @@ def test_columns(calls, make):
 
 
 def test_pandas(calls):
-    pytest.importorskip("pandas")
     frame = to_table(calls).to_pandas()
     assert frame.groupby("function", observed=True)["duration_ns"].sum()["write"] == 24_690
     assert frame["time"][0].year == 2023
