@@ -59,6 +59,7 @@ class KernelHost:
         self._prober = Prober(self._btf)
         self._cpus = 0
         self._addresses: Addresses | None = None
+        self._functions = symbols.FunctionSymbols()
         self._kconfig: dict[str, str] | None = None
 
     @property
@@ -91,7 +92,7 @@ class KernelHost:
         return _REGISTER_WORDS.get(os.uname().machine, _FEWEST_WORDS)
 
     def function_symbols(self, glob: str = "*") -> list[Symbol]:
-        return symbols.function_symbols(glob)
+        return self._functions.find(glob)
 
     def program_ids(self) -> Iterator[int]:
         return program_ids()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "FunctionSymbols",
     "cpu_count",
-    "function_symbols",
     "kconfig",
     "symbol_address",
     "traceable",
@@ -27,6 +27,7 @@ __all__ = [
 
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _KALLSYMS = Path("/proc/kallsyms")
+_MODULES = Path("/proc/modules")
 _NO_FUNCTION = re.compile(rb"__pfx_|__cfi_|.*\.cold(?:\.|$)").match
 _RELEASE_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _DEBIAN_VERSION = re.compile(r"Debian (\d+)\.(\d+)\.(\d+)")
@@ -58,24 +59,40 @@ def traceable(glob: str = "*") -> list[tuple[str, str]]:
     return re.findall(rf"^({glob_regex(glob)})(?: \[(\w+)\])?$", text, re.MULTILINE)
 
 
-def function_symbols(glob: str = "*") -> list[Symbol]:
+class FunctionSymbols:
     """Symbols in /proc/kallsyms of the kind that functions have, each time one is there.
 
     What the build puts beside functions is left out: their cold parts, and paddings in front of
-    their entries. BPF programs are no functions here.
+    their entries. BPF programs are no functions here. The file is read again when modules have
+    come or gone: to write it takes the kernel longer than all else that a load does.
     """
-    data = _KALLSYMS.read_bytes()
-    if any(sign in glob for sign in "*?["):
-        line = rb"^(\w+) [tTwW] (%b)(?:\t\[(\w+)\])?$" % glob_regex(glob).encode()
-        found = re.findall(line, data, re.MULTILINE)
-    else:
-        found = _lines_of(data, glob)
-    is_code = _code_test(data)
-    return [
-        Symbol(name.decode(), module.decode(), bool(module) or is_code(address))
-        for address, name, module in found
-        if module != b"bpf" and not _NO_FUNCTION(name)
-    ]
+
+    def __init__(self) -> None:
+        self._modules: str | None = None
+        self._data = b""
+        self._is_code: Callable[[bytes], bool] = lambda _: True
+
+    def find(self, glob: str) -> list[Symbol]:
+        data = self._read()
+        if any(sign in glob for sign in "*?["):
+            line = rb"^(\w+) [tTwW] (%b)(?:\t\[(\w+)\])?$" % glob_regex(glob).encode()
+            found = re.findall(line, data, re.MULTILINE)
+        else:
+            found = _lines_of(data, glob)
+        return [
+            Symbol(name.decode(), module.decode(), bool(module) or self._is_code(address))
+            for address, name, module in found
+            if module != b"bpf" and not _NO_FUNCTION(name)
+        ]
+
+    def _read(self) -> bytes:
+        # A line has the module's address, so one that was loaded again is told from before.
+        modules = _MODULES.read_text() if _MODULES.exists() else ""
+        if modules != self._modules:
+            self._data = _KALLSYMS.read_bytes()
+            self._is_code = _code_test(self._data)
+            self._modules = modules
+        return self._data
 
 
 def _lines_of(data: bytes, name: str) -> list[tuple[bytes, bytes, bytes]]:
