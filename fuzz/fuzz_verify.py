@@ -79,6 +79,7 @@ class Maker:
         choose = self.random
         self.out.append(mov(6, 1))
         self.kinds[6] = "ctx"
+        self.numbers()
         for _ in range(choose.randint(4, 40)):
             self._land()
             choose.choices(
@@ -90,6 +91,13 @@ class Maker:
             self._land(True)
         self.out += [alu(Alu.MOV, 0, imm=0), exit_()]
         return tuple(self.out)
+
+    def numbers(self) -> None:
+        """In most programs, each register has a value from the start."""
+        if self.random.random() < 0.8:
+            for reg in (0, 2, 3, 4, 5, 7, 8, 9):
+                self.out.append(alu(Alu.MOV, reg, imm=self.random.choice(_CONSTS)))
+                self.kinds[reg] = "num"
 
     def _land(self, sure: bool = False) -> None:
         if self.open_jumps and (sure or self.random.random() < 0.3):
@@ -228,7 +236,7 @@ class Maker:
         if base is None:
             return
         size = self._size()
-        off = choose.choice((0, 0, 0, 4, 8, 16, 32, 40, 47, 48, 56, 60, -8))
+        off = choose.choice((0, 0, 0, 0, 4, 8, 8, 16, 32, 40, 47, 48, 60, -8))
         way = choose.random()
         if way < 0.5:
             dst = self._free()
@@ -249,7 +257,8 @@ class Maker:
         kind = "stack" if base == 10 else self.kinds.get(base, "num")
         if choose.random() < 0.4:
             by = choose.choice((-8, -16, -32, 8, 16, 4))
-            self.out += [mov(dst, base), alu(choose.choice((Alu.ADD, Alu.SUB)), dst, imm=by)]
+            minus = choose.random() < (0.05 if kind == "stack" else 0.5)
+            self.out += [mov(dst, base), alu(Alu.SUB if minus else Alu.ADD, dst, imm=by)]
         else:
             index = self._number()
             if choose.random() < 0.8:

@@ -87,9 +87,7 @@ def _atomic(walk: Walk, state: State, insn: Insn, size: int) -> int:
         raise RefusedError(
             "variable offset stack pointer cannot be passed into helper function", regs=(insn.dst,)
         )
-    old = load(walk, state, insn.dst, insn.off, size)
-    if not old.is_scalar:
-        old = scalar(loaded(size))
+    old = load(walk, state, insn.dst, insn.off, size)  # what was spilled there may be a pointer
     store(walk, state, insn.dst, insn.off, size, scalar(loaded(size)))
     regs = state.frame.regs
     if op == Atomic.CMPXCHG:

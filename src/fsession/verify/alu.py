@@ -38,7 +38,7 @@ _LOW = unsigned_range(0, U32)
 
 def alu(op: int, a: Range, b: Range) -> Range:
     """``a op b`` in 64 bits; shifts by what is no known number less than 64 give anything."""
-    if not a.mask and not b.mask and (b.value < 64 or op not in _SHIFTS):
+    if not a.mask and not b.mask and op != Alu.MOD and (b.value < 64 or op not in _SHIFTS):
         return constant(compute(op, a.value, b.value, 64))
     rule = _RULES.get(op)
     return rule(a, b) if rule else UNKNOWN
@@ -47,7 +47,8 @@ def alu(op: int, a: Range, b: Range) -> Range:
 def alu32(op: int, a: Range, b: Range) -> Range:
     """``(u32)a op (u32)b``, extended by zeros; as the kernel, unknown in all bits where it has no
     rule."""
-    if not (a.mask | b.mask) & U32 and (b.value & U32 < 32 or op not in _SHIFTS):
+    known = not (a.mask | b.mask) & U32 and op != Alu.MOD
+    if known and (b.value & U32 < 32 or op not in _SHIFTS):
         return constant(compute(op, a.value & U32, b.value & U32, 32))
     rule = _RULES32.get(op)
     return rule(a, b) if rule else UNKNOWN
@@ -238,7 +239,7 @@ def _div32(a: Range, b: Range) -> Range:
 
 def _mod(a: Range, b: Range) -> Range:
     """A remainder of a known number is less than it, and at most the dividend; of 0 the dividend
-    itself."""
+    itself. As the kernel, known remainders of known numbers are bounds only."""
     if b.mask or not b.value:
         return UNKNOWN if b.mask else a
     return a if a.umax < b.value else unsigned_range(0, min(a.umax, b.value - 1))

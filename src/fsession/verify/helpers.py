@@ -223,7 +223,8 @@ class _Call:
         )
 
     def constant(self, number: int, reg: Reg, arg: Arg) -> None:
-        self.size = constant_size(self.walk, self.state, number)
+        # The kernel keeps 32 bits of it; a longer record is never there.
+        self.size = constant_size(self.walk, self.state, number) & 0xFFFF_FFFF
 
     def struct(self, number: int, reg: Reg, arg: Arg) -> None:
         check_struct(self.walk, self.state, number, arg.type)

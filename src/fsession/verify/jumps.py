@@ -57,7 +57,10 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
             raise RefusedError("BPF_JMP/JMP32 uses reserved fields")
         second = scalar(constant(insn.imm))
     first = walk.readable(state, insn.dst)
-    known = _outcome(op, first, second, half)
+    if insn.opcode & _X and insn.src == insn.dst and walk.limits.same_operands:
+        known = _of_one(op, first, half)
+    else:
+        known = _outcome(op, first, second, half)
     if known is not None:
         need(state, first.deps | second.deps)
         return goal if known else next
@@ -76,6 +79,16 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
     elif first.is_pointer and second.is_pointer and op in (_JEQ, _JNE) and not half:
         _learn_equal(walk, other if op == _JEQ else state, first, second)
     return next
+
+
+def _of_one(op: int, reg: Reg, half: bool) -> bool | None:
+    """``if r op r``: the order of a number and itself is known, whatever it is."""
+    if not reg.is_scalar or op == Jmp.JSET:
+        return _outcome(op, reg, reg, half)
+    return op in _REFLEXIVE
+
+
+_REFLEXIVE = frozenset(map(int, (Jmp.JEQ, Jmp.JGE, Jmp.JLE, Jmp.JSGE, Jmp.JSLE)))
 
 
 def _outcome(op: int, first: Reg, second: Reg, half: bool) -> bool | None:

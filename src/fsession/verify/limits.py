@@ -21,6 +21,7 @@ class Limits:
     signed_ops: bool = True  # 6.6: ISA v4
     callbacks_loop: bool = True  # 6.8: callbacks are walked until nothing changes
     load_acquire: bool = True  # 6.15
+    same_operands: bool = True  # 7.0: conditions of a register and itself are known
     max_insns: int = 1_000_000
 
 
@@ -36,8 +37,9 @@ SERIES = {
         signed_ops=False,
         callbacks_loop=False,
         load_acquire=False,
+        same_operands=False,
     ),
-    "6.12": Limits("6.12", (6, 12), div_ranges=False, load_acquire=False),
+    "6.12": Limits("6.12", (6, 12), div_ranges=False, load_acquire=False, same_operands=False),
     "7.0": Limits("7.0", (7, 0)),
     "7.2": Limits("7.2", (7, 2)),
     "7.3": Limits("7.3", (7, 3)),

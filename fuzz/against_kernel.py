@@ -1,0 +1,163 @@
+"""The verifier against a real one: against_kernel.py --count 20000 --seed 1 [--kernel 7.2].
+
+Random programs, half of them raw tracepoints, half tracing programs, are loaded in a guest and
+judged here. Prints how often the verdicts are the same, and each reason of a difference with its
+first program. The exit status is 1 if one was accepted here that the kernel refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+from fuzz_verify import MAPS, programs
+from load_batch import FIRST_FD, ROW
+from tracing_programs import tracing_programs
+
+from fsession.btf.catalog import Types
+from fsession.btf.types import Func
+from fsession.guest import run
+from fsession.isa.disasm import disassemble
+from fsession.isa.insn import encode, slot_count
+from fsession.uapi import ProgType
+from fsession.verify import Subject, verify
+from fsession.verify.limits import limits
+from guest_btf import guest_btf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fsession.isa.insn import Insn
+    from fsession.verify import Report
+
+NUMBERS = {FIRST_FD + number: spec for number, spec in enumerate(MAPS)}
+MOST_INSNS = 20_000  # longer walks take the kernel in a guest too long
+GUEST = "/root/fuzz"
+
+
+def subjects(count: int, seed: int, types: Types) -> Iterator[Subject]:
+    """`count` random programs, every second one a tracing program."""
+    for insns in programs(count - count // 2, seed):
+        yield Subject("raw", ProgType.RAW_TRACEPOINT, _with_maps(insns), maps=NUMBERS, types=types)
+    for made in tracing_programs(count // 2, seed, types):
+        target = types.find(made.target, Func)
+        yield Subject(
+            f"{made.attach_type.name.lower()} {made.target}",
+            ProgType.TRACING,
+            _with_maps(made.insns),
+            made.attach_type,
+            NUMBERS,
+            types,
+            target=target,
+            target_types=types,
+        )
+
+
+def _with_maps(insns: tuple[Insn, ...]) -> tuple[Insn, ...]:
+    """Maps are 1, 2, 3 in the programs as they are made."""
+    return tuple(
+        replace(insn, imm=insn.imm + FIRST_FD - 1) if insn.is_lddw and insn.src == 1 else insn
+        for insn in insns
+    )
+
+
+def packed(subject: Subject) -> bytes:
+    head = ROW.pack(
+        subject.type, subject.attach_type or 0, subject.target or 0, slot_count(subject.insns)
+    )
+    return head + encode(subject.insns)
+
+
+def ask(found: list[Subject], kernel: str, timeout_s: float) -> list[str]:
+    """What the kernel says of each: "" where it takes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        batch, answers = Path(folder) / "batch", Path(folder) / "answers"
+        batch.write_bytes(b"".join(map(packed, found)))
+        status = run(
+            ["python3", f"{GUEST}/load_batch.py", "/root/batch", "/root/answers"],
+            kernel=kernel,
+            arch="x86_64",
+            cpus=1,
+            timeout_s=timeout_s,
+            copies={str(Path(__file__).parent): GUEST, str(batch): "/root/batch"},
+            outputs={"/root/answers": str(answers)},
+        )
+        if status:
+            sys.exit(f"loading in Linux {kernel} ended with {status}")
+        return answers.read_text().split("\n")[: len(found)]
+
+
+def reason(words: str) -> str:
+    """Without the numbers."""
+    last = words.splitlines()[-1] if words else ""
+    return re.sub(r"-?\b(0x[0-9a-f]+|\d+)\b|R\d+", "N", last)
+
+
+class Tally:
+    """Differences by reason, with the first program of each."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[tuple[bool, bool]] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.first: dict[tuple[str, str], str] = {}
+
+    def add(self, subject: Subject, report: Report, words: str) -> None:
+        self.verdicts[report.accepted, not words] += 1
+        if report.accepted == (not words):
+            return
+        side = "taken here only" if report.accepted else "refused here only"
+        key = (side, reason(words or report.message))
+        self.reasons[key] += 1
+        if key not in self.first:
+            text = "\n".join(disassemble(subject.insns))
+            self.first[key] = f"{subject.name}: {words or report.message} (at {report.at})\n{text}"
+
+    def print(self, *, full: bool) -> None:
+        both, only_here = self.verdicts[True, True], self.verdicts[True, False]
+        only_there = self.verdicts[False, True]
+        print(f"taken by both {both}, refused by both {self.verdicts[False, False]}")
+        share = 100 * both / max(1, both + only_there)
+        print(f"taken here only {only_here}; of what the kernel takes {share:.2f} % taken here")
+        for (side, words), number in self.reasons.most_common():
+            print(f"{number:6} {side}: {words}")
+        if full:
+            for (side, _), text in self.first.items():
+                print(f"\n-- {side}: {text}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kernel", default="7.2")
+    parser.add_argument("--full", action="store_true", help="print a program for each reason")
+    options = parser.parse_args()
+    types = Types.from_bytes(guest_btf(options.kernel).read_bytes(), name="vmlinux")
+    rules = replace(limits(options.kernel), max_insns=MOST_INSNS)
+    found, started, insns = [], monotonic(), 0
+    for subject in subjects(options.count, options.seed, types):
+        report = verify(subject, rules)
+        insns += report.insns
+        if report.insns < MOST_INSNS:
+            found.append((subject, report))
+    took, tally = monotonic() - started, Tally()
+    answers = ask([subject for subject, _ in found], options.kernel, 120 + options.count / 5)
+    for (subject, report), words in zip(found, answers, strict=True):
+        tally.add(subject, report, words)
+    tally.print(full=options.full)
+    print(f"{len(found)} programs of {options.count}; the others walk over {MOST_INSNS} insns")
+    print(f"here {took:.0f} s, {insns / took:,.0f} insns/s; all {monotonic() - started:.0f} s")
+    return tally.verdicts[True, False] != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
