@@ -77,6 +77,7 @@ fuzz: setup-test
 	@$(PYTHON) fuzz/fuzz_btf.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_engine.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_recording.py --count $(COUNT)
+	@$(PYTHON) fuzz/fuzz_lang.py --count $(COUNT)
 
 # The constants and layouts of the kernel's ABI, from the BTF of Linux $(KERNEL).
 generate: setup-test

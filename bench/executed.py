@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fsession.spec import ObjectSpec, ProgramSpec
 
 EXAMPLES = Path("/root/examples")
+BLOCK_DEVICE = Path("/dev/nullb0")
 COUNTER = "executed"
 ARGUMENTS = frozenset({R1, R2, R3, R4, R5})
 REPEAT = 5
@@ -177,6 +178,13 @@ def cache_pages() -> None:
         subprocess.run(["umount", folder], check=True)
 
 
+def read_blocks() -> None:
+    """Of a block device that has no disk behind it."""
+    subprocess.run(["modprobe", "null_blk"], check=True)
+    with BLOCK_DEVICE.open("rb", buffering=0) as device:
+        device.read(1 << 16)
+
+
 def main() -> None:
     (folder,) = sys.argv[1:]
     tests = importlib.util.spec_from_file_location("it", "/root/tests/kernel/test_examples.py")
@@ -184,7 +192,10 @@ def main() -> None:
     assert tests.loader is not None
     module = importlib.util.module_from_spec(tests)
     tests.loader.exec_module(module)
-    workloads = {**module.WORKLOADS, "retransmits": retransmit, "page_cache": cache_pages}
+    workloads = {
+        **module.WORKLOADS, "retransmits": retransmit, "page_cache": cache_pages,
+        "block_latency": read_blocks,
+    }  # fmt: skip
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     found = {}
     with KernelHost() as host:
@@ -194,9 +205,14 @@ def main() -> None:
             try:
                 with ExitStack() as stack:
                     objects = [stack.enter_context(attached(host, s)) for s in (ours, theirs)]
+                    before = [figures(obj) for obj in objects]
                     for _ in range(1 if name == "retransmits" else REPEAT):
                         workload()
-                    found[name] = [figures(obj) for obj in objects]
+                    after = [figures(obj) for obj in objects]
+                    found[name] = [
+                        (runs - first[0], executed - first[1])
+                        for (runs, executed), first in zip(after, before, strict=True)
+                    ]
             except FsessionError as error:
                 sys.stderr.write(f"{name}: {error}\n")
     print(json.dumps(found))

@@ -51,6 +51,7 @@ def executed(types: Types, kernel: str) -> dict[str, list[tuple[int, int]]]:
     sys.stderr.write(done.stderr.decode())
     if done.status:
         raise SystemExit(f"bench: executed.py ended with status {done.status}")
+    sys.stderr.write(f"runs: {done.stdout.decode().splitlines()[-1]}\n")
     found: dict[str, list[tuple[int, int]]] = json.loads(done.stdout.decode().splitlines()[-1])
     return found
 

@@ -14,7 +14,7 @@ struct event {
 };
 
 SEC("fsession/do_sys_openat2")
-int BPF_PROG(open_, int dfd, const char *filename, void *how, long ret)
+int BPF_PROG(open_, int dfd, const char *filename, void *how, int ret)
 {
 	u32 thread = bpf_get_current_pid_tgid();
 	struct name *name, text = {};

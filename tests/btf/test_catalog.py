@@ -76,6 +76,41 @@ def test_find(types: Types, name: str, kinds: tuple, expected: list[type], befor
     assert types.find(name, *kinds) == (found[0] if found else None)
 
 
+def test_find_enumerator():
+    """The first enum that has it; not members, types or numbers that look like the name."""
+    build = Builder()
+    build.add(t.Int("LISTEN", 4, 32, 1))
+    build.add(t.Enum("states", 4, (t.Enumerator("OPEN", 1), t.Enumerator("LISTEN", 10))))
+    build.add(t.Enum64("large", 8, (t.Enumerator("ALL", -(1 << 40)),), is_signed=True))
+    build.add(t.Enum("others", 4, (t.Enumerator("LISTEN", 11), t.Enumerator("N", 6))))
+    base = build.types("vmlinux")
+    assert base.find_enumerator("LISTEN") == (2, 10)
+    assert base.find_enumerator("ALL") == (3, -(1 << 40))
+    assert base.find_enumerator("N") == (4, 6)
+    assert [base.find_enumerator(name) for name in ("states", "", "LIS", "none")] == [None] * 4
+    module = Builder(base)
+    module.add(t.Enum("states", 4, (t.Enumerator("LISTEN", 3), t.Enumerator("OWN", 4))))
+    split = module.types("module")
+    assert split.find_enumerator("LISTEN") == (5, 3)
+    assert split.find_enumerator("OWN") == (5, 4)
+    assert split.find_enumerator("OPEN") == (2, 1)
+
+
+def test_find_enumerators_of_the_kernel():
+    if not RUNNING.exists():
+        pytest.skip("no BTF of a running kernel")
+    types = Types.from_bytes(RUNNING.read_bytes(), name="vmlinux")
+    expected: dict[str, tuple[int, int]] = {}
+    for id in map(t.TypeId, types.own_ids()):
+        if types.kind_of(id) in (t.Enum, t.Enum64):
+            for row in types[id].values:  # type: ignore[attr-defined]
+                expected.setdefault(row.name, (id, row.value))
+    names = sorted(expected)[:: len(expected) // 40]
+    assert {name: types.find_enumerator(name) for name in names} == {
+        name: expected[name] for name in names
+    }
+
+
 def test_find_sees_equal_strings_that_are_not_merged():
     build = Builder()
     build.add(t.Int("zz", 4, 32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 import warnings
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,9 @@ from fsession.lang.build import Builder
 from fsession.lang.cexpr import CExpression
 from fsession.lang.ctypes import INT, Catalog, Pointer
 from lang.calls import Pair
+
+if TYPE_CHECKING:
+    from fsession.btf.catalog import Types
 
 TOKENS = [
     "skb",
@@ -165,23 +169,8 @@ LINES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def host():
-    with KernelHost() as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def catalog(host):
-    return Catalog(host.types())
-
-
-@pytest.mark.kernel
-@given(
-    st.one_of(st.lists(st.sampled_from(TOKENS), max_size=14).map(" ".join), st.text(max_size=40))
-)
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
-def test_expressions(catalog, text):
+def try_expression(catalog: Catalog, text: str) -> bool:
+    """Whether a text compiles; raises what is no `CompileError`."""
     build = Builder("f", 2)
     skb, ret = build.function.params
     record = catalog.find("struct sk_buff")
@@ -193,19 +182,15 @@ def test_expressions(catalog, text):
     try:
         found = CExpression(catalog, build, variables).compile(text)
     except CompileError:
-        return
+        return False
     assert found is not None
+    return True
 
 
-@pytest.mark.kernel
-@given(st.data())
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
-def test_functions(host, tmp_path_factory, data):
-    lines = []
-    for line in data.draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=6)):
-        values = [data.draw(st.sampled_from(NAMES)) for _ in range(line.count("{}"))]
-        lines.append("    " + line.strip().format(*(value.strip() for value in values)))
-    text = "\n".join(["def f(ctx, skb):", *lines, ""])
+def try_function(types: Types, lines: list[str]) -> bool:
+    """Whether a function with these lines compiles; raises what is no `CompileError`."""
+    body = ("    " + line.strip() for line in lines)
+    text = "\n".join(["def f(ctx, skb):", *body, ""])
     name = f"fuzz-{hash(text)}.py"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     names = {
@@ -217,9 +202,36 @@ def test_functions(host, tmp_path_factory, data):
         exec(compile(ast.parse(text), name, "exec"), names)
     made = program("icmp_rcv")(names["f"])  # type: ignore[arg-type]
     try:
-        compiled = compile_programs([made], host.types)
+        compiled = compile_programs([made], lambda _: types)
     except CompileError:
-        return
+        return False
     finally:
         linecache.cache.pop(name)
     assert compiled.spec.programs[0].insns
+    return True
+
+
+@pytest.fixture(scope="module")
+def types():
+    with KernelHost() as host:
+        return host.types()
+
+
+@pytest.mark.kernel
+@given(
+    st.one_of(st.lists(st.sampled_from(TOKENS), max_size=14).map(" ".join), st.text(max_size=40))
+)
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_expressions(types, text):
+    try_expression(Catalog(types), text)
+
+
+@pytest.mark.kernel
+@given(st.data())
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+def test_functions(types, data):
+    lines = []
+    for line in data.draw(st.lists(st.sampled_from(LINES), min_size=1, max_size=6)):
+        values = [data.draw(st.sampled_from(NAMES)) for _ in range(line.count("{}"))]
+        lines.append(line.format(*(value.strip() for value in values)))
+    try_function(types, lines)

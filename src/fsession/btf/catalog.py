@@ -149,6 +149,16 @@ class Types:
         """The type of that name. Raises `NotFoundError` with names like it."""
         return self[self.id_of(name, *kinds)]
 
+    def find_enumerator(self, name: str) -> tuple[TypeId, int] | None:
+        """The first enum that has an enumerator of that name, our own before the base's, and the
+        enumerator's value."""
+        for index, number in self._records.enumerators(name) if name else ():
+            id = TypeId(self.first_id + index)
+            enum = self[id]
+            if isinstance(enum, Enum | Enum64):
+                return id, enum.values[number].value
+        return self.base.find_enumerator(name) if self.base else None
+
     def functions(self, glob: str = "*") -> Iterator[tuple[str, TypeId]]:
         """Name and id of the functions of this object, not the base's, in the order of ids.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from itertools import compress, count, islice, takewhile
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Records"]
 
 _KIND_BYTE = 7  # of a record: the last of the info word
+_HEAD_WORDS = 3
+_ENUM_WORDS = {6: 2, 19: 3}  # of an enumerator, by the kind of the enum
 _WALK_STEP = 4096
 _SAMPLES = 256
 _SEARCHES_BEFORE_INDEX = 8  # a search costs 2 ms in vmlinux's BTF, the index of all names 15
@@ -141,6 +143,28 @@ class Records:
                     yield index
             at = self._data.find(needle, at + 1, end - 4)
 
+    def enumerators(self, name: str) -> Iterator[tuple[int, int]]:
+        """Indexes of the enums that have an enumerator of this name, and its place in each."""
+        first, end = self._sections.types, self._sections.types_end
+        for offset in self._strings.offsets_of(name):
+            needle = offset.to_bytes(4, "little")
+            at = self._data.find(needle, first, end)
+            while at >= 0:
+                place, odd = divmod(at - first, 4)
+                found = None if odd else self._enumerator_at(place)
+                if found is not None:
+                    yield found
+                at = self._data.find(needle, at + 1, end)
+
+    def _enumerator_at(self, place: int) -> tuple[int, int] | None:
+        self._walk_to(place)
+        index = bisect_right(self._starts, place) - 1
+        if index < 0:
+            return None
+        words = _ENUM_WORDS.get(self.kind(index))
+        number, inside = divmod(place - self._starts[index] - _HEAD_WORDS, words or 1)
+        return None if words is None or inside or number < 0 else (index, number)
+
     def _look_up(self, offset: int, kinds: Collection[int]) -> Iterator[int]:
         """As `_search`, by an index of all names."""
         if self._index is None:
@@ -160,11 +184,14 @@ class Records:
 
     def _index_at(self, place: int) -> int | None:
         """The index of the record that starts at a place; None if none does."""
+        self._walk_to(place)
         starts = self._starts
-        while self._walk is not None and (not starts or starts[-1] < place):
-            self._walk_on(_WALK_STEP)
         index = bisect_left(starts, place)
         return index if index < len(starts) and starts[index] == place else None
+
+    def _walk_to(self, place: int) -> None:
+        while self._walk is not None and (not self._starts or self._starts[-1] < place):
+            self._walk_on(_WALK_STEP)
 
     def _walk_on(self, records: int) -> None:
         """Walk over some more records. Raises `BadInputError` each time it comes to a bad one."""

@@ -190,7 +190,7 @@ class Catalog:
         """With the program's own structs of the catalog `own`."""
         self.types = types
         self._made: dict[int, CType] = {}
-        self._enumerators: dict[str, tuple[int, Integer]] | None = None
+        self._enumerators: dict[str, tuple[int, Integer] | None] = {}
         self._local: dict[int, tuple[str, dict[str, Field]]] = own._local if own else {}
 
     def of(self, id: TypeId) -> CType:
@@ -333,23 +333,12 @@ class Catalog:
 
     def enumerator(self, name: str) -> tuple[int, Integer] | None:
         """The value and type of an enumerator of any enum."""
-        if self._enumerators is None:
-            self._enumerators = self._read_enumerators()
-        return self._enumerators.get(name)
-
-    def _read_enumerators(self) -> dict[str, tuple[int, Integer]]:
-        found: dict[str, tuple[int, Integer]] = {}
-        types: Types | None = self.types
-        while types is not None:
-            for number in types.own_ids():
-                id = btf.TypeId(number)
-                if types.kind_of(id) is btf.Enum or types.kind_of(id) is btf.Enum64:
-                    enum, own = types[id], self.of(id)
-                    if isinstance(enum, btf.Enum | btf.Enum64) and isinstance(own, Integer):
-                        for row in enum.values:
-                            found.setdefault(row.name, (row.value, own))
-            types = types.base
-        return found
+        if name not in self._enumerators:
+            found = self.types.find_enumerator(name)
+            own = self.of(found[0]) if found else None
+            known = (found[1], own) if found and isinstance(own, Integer) else None
+            self._enumerators[name] = known
+        return self._enumerators[name]
 
     def enum_values(self, enum: Integer) -> dict[str, int]:
         """The names of an enum."""

@@ -334,6 +334,8 @@ def _spill(function: Function, victim: Value) -> set[Value]:
         if given and again is None:
             _keep(function, ops, victim, slot)
         for op in block.ops:
+            if op is again and not isinstance(op, Const | Slot):
+                continue  # nothing is left that uses it
             new = rewritten(ops, op)
             ops.append(new)  # type: ignore[arg-type]
             if op.dst == victim and again is None:
