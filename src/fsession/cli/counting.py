@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import click
 
+from fsession.cli.engine import Place, place_options
 from fsession.cli.follow import follow, workload_status
 from fsession.cli.options import duration_ns, output, workload
 from fsession.cli.report import OK, warn
 from fsession.cli.ticker import Ticker
-from fsession.cli.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ def counting_options(command: Command) -> Command:
     """Filters, and where and when it ends."""
     for option in reversed(_OPTIONS):
         command = option(command)
-    return command
+    return cast("Command", place_options(command))
 
 
 class Shown(Protocol):
@@ -79,6 +79,7 @@ def run(
     path: str | None,
     interval_s: float | None,
     timeout_s: float | None,
+    place: Place,
     dry_run: bool,
 ) -> int:
     """Count until the workload, the user or the time ends it; the exit status."""
@@ -86,7 +87,7 @@ def run(
         words = workload()
         if dry_run:
             return _dry_run(counter)
-        process = stack.enter_context(Workload(words)) if words else None
+        process = place.workload(words, stack)
         out = stack.enter_context(output(path))
         stack.enter_context(counter)
         shown = make(out)

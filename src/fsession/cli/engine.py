@@ -1,21 +1,124 @@
-"""``--on engine``: the machine in user space and the calls that the command line makes in it."""
+"""``--on engine``: the machine in user space, its libraries, the calls that the command line makes
+in it, and the script that runs beside it."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from fsession.cli.report import warn
+from fsession.cli.workload import Workload
 from fsession.errors import BadInputError, NotFoundError
+from fsession.frozen import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
+    from fsession.cli.follow import Command
     from fsession.engine import Machine
+    from fsession.host import Host
 
-__all__ = ["Call", "open_machine", "parse_call"]
+__all__ = ["Call", "Place", "open_machine", "parse_call", "place_options"]
 
 _CALL = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\((?P<args>[^()]*)\)\s*")
+
+
+_ON = click.option(
+    "--on",
+    "on",
+    type=click.Choice(["kernel", "engine"]),
+    default="kernel",
+    help="Where programs run: this machine's kernel, or the engine in user space.",
+)
+_LIB = click.option(
+    "--lib",
+    "libraries",
+    multiple=True,
+    metavar="FILE",
+    help="On the engine: functions of this shared library. Can be repeated.",
+)
+_DECLARE = click.option(
+    "--declare",
+    "declarations",
+    multiple=True,
+    metavar="'C'|FILE",
+    help="On the engine: a function's declaration, or a header with some, where the library has no "
+    "debug info.",
+)
+
+
+@frozen
+class Place:
+    """Where programs run, as the options say it."""
+
+    on: str = "kernel"
+    libraries: tuple[str, ...] = ()
+    declarations: tuple[str, ...] = ()
+
+    @property
+    def is_engine(self) -> bool:
+        return self.on == "engine"
+
+    def check(self, words: Sequence[str], *, dry_run: bool) -> None:
+        """Of the tracer: what must be said and what makes no sense."""
+        if not self.is_engine and (self.libraries or self.declarations):
+            raise click.UsageError("--lib and --declare go with --on engine")
+        if self.is_engine and not self.libraries:
+            raise click.UsageError("--on engine traces shared libraries: --lib ./libx.so")
+        if self.is_engine and not words and not dry_run:
+            raise click.UsageError("--on engine traces this process: -- script.py, or -- -m MODULE")
+
+    def workload(self, words: Sequence[str], stack: ExitStack) -> Command | None:
+        """What stands behind ``--``, made but not started; None if nothing does."""
+        if not words:
+            return None
+        if not self.is_engine:
+            return stack.enter_context(Workload(words))
+        from fsession.cli.script import Script
+
+        return stack.enter_context(Script(words))
+
+    def host(self, stack: ExitStack) -> Host | None:
+        """None: this machine's kernel."""
+        return stack.enter_context(self.machine()) if self.is_engine else None
+
+    def machine(self, calls: Sequence[Call] = ()) -> Machine:
+        """With the libraries' functions, or with those that are called."""
+        if not self.libraries:
+            return open_machine(calls)
+        from fsession.engine.prototypes import library_machine
+
+        return library_machine(self.libraries, map(_declaration, self.declarations))
+
+
+def _declaration(text: str) -> str:
+    """Itself, or what the header of that name has."""
+    from pathlib import Path
+
+    if "(" in text:
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise BadInputError(f"{text}: {error.strerror}").hint(
+            "--declare takes a header or a declaration: 'long add(long a, long b)'"
+        ) from None
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--on``, ``--lib`` and ``--declare``, as the one parameter `place`: a `Place`."""
+
+    @wraps(command)
+    def run(
+        *args: Any, on: str, libraries: tuple[str, ...], declarations: tuple[str, ...], **rest: Any
+    ) -> Any:
+        return command(*args, place=Place(on, libraries, declarations), **rest)
+
+    return _ON(_LIB(_DECLARE(run)))
 
 
 class Call:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fsession.cli.follow import follow, workload_status
+from fsession.cli.engine import Place, place_options
+from fsession.cli.follow import Command, follow, workload_status
 from fsession.cli.formats import Output, output_options, outputs, tell_summary
 from fsession.cli.options import (
     WorkloadCommand,
@@ -18,7 +19,6 @@ from fsession.cli.options import (
     workload,
 )
 from fsession.cli.report import OK, warn
-from fsession.cli.workload import Workload
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
     help="End after S seconds.",
 )
 @output_options
+@place_options
 @click.option("--summary", "totals", is_flag=True, help="A table of the functions, no trees.")
 @click.option("--flame", is_flag=True, help="Folded stacks by self time (--format folded).")
 @click.option("--dry-run", is_flag=True, help="Say what would be attached, and stop.")
@@ -89,6 +90,7 @@ def graph(
     targets: tuple[str, ...],
     timeout_s: float | None,
     to: Output,
+    place: Place,
     totals: bool,
     flame: bool,
     dry_run: bool,
@@ -105,10 +107,11 @@ def graph(
     to = _chosen(to, totals=totals, flame=flame)
     with ExitStack() as stack:
         words = workload()
-        process = stack.enter_context(Workload(words)) if words and not dry_run else None
+        place.check(words, dry_run=dry_run)
+        process = None if dry_run else place.workload(words, stack)
         from fsession.tracer.graph import graph as make_grapher
 
-        grapher = make_grapher(*targets, **options)
+        grapher = make_grapher(*targets, host=place.host(stack), **options)
         if dry_run:
             return _show(grapher.select())
 
@@ -137,7 +140,11 @@ def _chosen(to: Output, *, totals: bool, flame: bool) -> Output:
 
 
 def _run(
-    grapher: Grapher, sink: Sink, out: TextIO, process: Workload | None, timeout_s: float | None
+    grapher: Grapher,
+    sink: Sink,
+    out: TextIO,
+    process: Command | None,
+    timeout_s: float | None,
 ) -> bool:
     """Show trees until the end; whether a signal was it."""
     write = _writer(sink)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fsession.cli.counting import counting_options, run
-from fsession.cli.options import WorkloadCommand, quiet, verbose
+from fsession.cli.options import WorkloadCommand, quiet, verbose, workload
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from fsession.cli.engine import Place
     from fsession.sinks.bars import HistJson, HistText
     from fsession.trace import Summary
     from fsession.trace.counted import Distribution
@@ -59,6 +61,7 @@ def hist(
     timeout_s: float | None,
     kind: str,
     path: str | None,
+    place: Place,
     dry_run: bool,
     verbose: bool,
     quiet: bool,
@@ -72,23 +75,26 @@ def hist(
     """
     from fsession.tracer.hist import hist as make_histogram
 
-    counter = make_histogram(*targets, linear=linear, **options)
+    place.check(workload(), dry_run=dry_run)
+    with ExitStack() as stack:
+        counter = make_histogram(*targets, host=place.host(stack), linear=linear, **options)
 
-    def shown(out: TextIO) -> _Shown:
-        from fsession.sinks.bars import HistJson, HistText
+        def shown(out: TextIO) -> _Shown:
+            from fsession.sinks.bars import HistJson, HistText
 
-        if kind == "json":
-            return _Shown(counter, HistJson(out, counter.of, counter.keys))
-        return _Shown(counter, HistText(out, counter.of, counter.keys, quiet=quiet))
+            if kind == "json":
+                return _Shown(counter, HistJson(out, counter.of, counter.keys))
+            return _Shown(counter, HistText(out, counter.of, counter.keys, quiet=quiet))
 
-    return run(
-        counter,
-        shown,
-        path=path,
-        interval_s=interval_s,
-        timeout_s=timeout_s,
-        dry_run=dry_run,
-    )
+        return run(
+            counter,
+            shown,
+            path=path,
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            place=place,
+            dry_run=dry_run,
+        )
 
 
 class _Shown:

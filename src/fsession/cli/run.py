@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fsession.cli.engine import Place, parse_call, place_options
 from fsession.cli.follow import follow, workload_status
 from fsession.cli.options import WorkloadCommand, quiet, verbose, workload
 from fsession.cli.report import warn
-from fsession.cli.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +39,7 @@ __all__ = ["run"]
     metavar="S",
     help="End after S seconds.",
 )
-@click.option(
-    "--on",
-    "place",
-    type=click.Choice(["kernel", "engine"]),
-    default="kernel",
-    help="Where programs run: this machine's kernel, or the engine in user space.",
-)
+@place_options
 @click.option(
     "--call",
     "calls",
@@ -59,7 +53,7 @@ def run(
     file: str,
     strategy: str,
     timeout_s: float | None,
-    place: str,
+    place: Place,
     calls: tuple[str, ...],
     verbose: bool,
     quiet: bool,
@@ -68,16 +62,18 @@ def run(
     they print with bpf_printk and the events that they send.
 
     With -- CMD, until CMD ends, and the exit status is CMD's; else until Ctrl-C. On the engine,
-    until the calls are made.
+    CMD is a Python script or -m MODULE; without it, until the calls are made.
     """
     words = workload()
-    if (calls or words) and (place == "engine") == bool(words):
-        raise click.UsageError("--call goes with --on engine, -- CMD with the kernel")
-    if place == "engine":
-        return _run_on_engine(file, calls, strategy, quiet=quiet)
+    if place.is_engine and words and calls:
+        raise click.UsageError("--call or -- CMD")
+    if not place.is_engine and (calls or place.libraries or place.declarations):
+        raise click.UsageError("--call, --lib and --declare go with --on engine")
+    if place.is_engine and not words:
+        return _call_on_engine(file, calls, place, strategy, quiet=quiet)
     with ExitStack() as stack:
-        process = stack.enter_context(Workload(words)) if words else None
-        obj, read_events, events_fd = _load(file, stack, None)
+        process = place.workload(words, stack)
+        obj, read_events, events_fd = _load(file, stack, place.host(stack))
         printed = stack.enter_context(obj.require_host().printk_lines())
         printed.read(0)  # what others printed before
         ready = stack.enter_context(select.epoll())
@@ -100,13 +96,13 @@ def run(
         return status
 
 
-def _run_on_engine(file: str, calls: tuple[str, ...], strategy: str, *, quiet: bool) -> int:
+def _call_on_engine(
+    file: str, calls: tuple[str, ...], place: Place, strategy: str, *, quiet: bool
+) -> int:
     """Load, attach, call; then show what was printed and sent."""
-    from fsession.cli.engine import open_machine, parse_call
-
     with ExitStack() as stack:
         wanted = [parse_call(text) for text in calls]
-        machine = stack.enter_context(open_machine(wanted))
+        machine = stack.enter_context(place.machine(wanted))
         obj, read_events, _ = _load(file, stack, machine)
         with obj.attach(strategy) as attachment:
             for call in wanted:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fsession.cli.counting import counting_options, run
-from fsession.cli.options import WorkloadCommand, quiet, verbose
+from fsession.cli.options import WorkloadCommand, quiet, verbose, workload
 from fsession.sinks.ranking import SORTS
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from fsession.cli.engine import Place
     from fsession.sinks.ranking import RankingJson, RankingText
     from fsession.trace import Summary
     from fsession.trace.counted import FunctionCounts
@@ -44,6 +46,7 @@ def top(
     timeout_s: float | None,
     kind: str,
     path: str | None,
+    place: Place,
     dry_run: bool,
     verbose: bool,
     quiet: bool,
@@ -58,23 +61,26 @@ def top(
     from fsession.tracer.top import top as make_ranking
 
     live = kind == "text" and path is None and sys.stdout.isatty()
-    counter = make_ranking(*targets, **options)
+    place.check(workload(), dry_run=dry_run)
+    with ExitStack() as stack:
+        counter = make_ranking(*targets, host=place.host(stack), **options)
 
-    def shown(out: TextIO) -> _Shown:
-        from fsession.sinks.ranking import RankingJson, RankingText
+        def shown(out: TextIO) -> _Shown:
+            from fsession.sinks.ranking import RankingJson, RankingText
 
-        if kind == "json":
-            return _Shown(counter, RankingJson(out, sort))
-        return _Shown(counter, RankingText(out, sort, lines, live=live, quiet=quiet))
+            if kind == "json":
+                return _Shown(counter, RankingJson(out, sort))
+            return _Shown(counter, RankingText(out, sort, lines, live=live, quiet=quiet))
 
-    return run(
-        counter,
-        shown,
-        path=path,
-        interval_s=interval_s or (1.0 if live else None),
-        timeout_s=timeout_s,
-        dry_run=dry_run,
-    )
+        return run(
+            counter,
+            shown,
+            path=path,
+            interval_s=interval_s or (1.0 if live else None),
+            timeout_s=timeout_s,
+            place=place,
+            dry_run=dry_run,
+        )
 
 
 class _Shown:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fsession.cli.follow import follow, workload_status
+from fsession.cli.engine import Place, place_options
+from fsession.cli.follow import Command, follow, workload_status
 from fsession.cli.formats import Output, output_options, outputs, tell_summary
 from fsession.cli.options import (
     WorkloadCommand,
@@ -22,7 +23,6 @@ from fsession.cli.options import (
     workload,
 )
 from fsession.cli.report import OK, warn
-from fsession.cli.workload import Workload
 
 if TYPE_CHECKING:
     from fsession.sinks import Sink
@@ -97,6 +97,7 @@ __all__ = ["trace"]
     help="End after S seconds.",
 )
 @output_options
+@place_options
 @click.option("--dry-run", is_flag=True, help="Say what would be attached, and stop.")
 @verbose
 @quiet
@@ -104,6 +105,7 @@ def trace(
     targets: tuple[str, ...],
     timeout_s: float | None,
     to: Output,
+    place: Place,
     dry_run: bool,
     verbose: bool,
     quiet: bool,
@@ -117,10 +119,11 @@ def trace(
     """
     with ExitStack() as stack:
         words = workload()
-        process = stack.enter_context(Workload(words)) if words and not dry_run else None
+        place.check(words, dry_run=dry_run)
+        process = None if dry_run else place.workload(words, stack)
         from fsession.tracer import trace as make_tracer
 
-        tracer = make_tracer(*targets, **options)
+        tracer = make_tracer(*targets, host=place.host(stack), **options)
         if dry_run:
             return _show(tracer.select())
         sink, out = stack.enter_context(outputs(to, partial(_text, process, quiet)))
@@ -136,7 +139,11 @@ def trace(
 
 
 def _run(
-    tracer: Tracer, sink: Sink, out: TextIO, process: Workload | None, timeout_s: float | None
+    tracer: Tracer,
+    sink: Sink,
+    out: TextIO,
+    process: Command | None,
+    timeout_s: float | None,
 ) -> bool:
     """Show calls until the end; whether a signal was it."""
 
@@ -162,7 +169,7 @@ def _write(tracer: Tracer, sink: Sink, most: int) -> bool:
     return bool(calls)
 
 
-def _text(process: Workload | None, quiet: bool, out: TextIO) -> Sink:
+def _text(process: Command | None, quiet: bool, out: TextIO) -> Sink:
     from fsession.sinks import TextSink
 
     return TextSink(

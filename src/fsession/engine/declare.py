@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from fsession.btf.encode import Builder
 from fsession.btf.types import (
     VOID,
+    Const,
     Enum,
+    Float,
     Func,
     FuncProto,
     Fwd,
@@ -32,6 +34,8 @@ _DECLARATION = re.compile(
     r"\s*(?P<result>.+?[\s*])(?P<name>\w+)\s*\((?P<params>.*)\)\s*;?\s*", re.S
 )
 _QUALIFIERS = frozenset({"const", "volatile", "static", "inline", "extern", "restrict"})
+_DROPPED = _QUALIFIERS - {"const"}
+_FLOATS = {"float": 4, "double": 8, "long double": 16}
 _TAGS: dict[str, type[Struct | Union | Enum]] = {"struct": Struct, "union": Union, "enum": Enum}
 # By its words, sorted: name in BTF, bytes, and whether it is signed.
 _INTS = {
@@ -115,21 +119,29 @@ class Declarations:
         return self._builder.types()
 
     def _type(self, text: str) -> TypeId:
-        words = [word for word in re.findall(r"\w+|\*", text) if word not in _QUALIFIERS]
+        """`const` counts where it says what a pointer points to: texts are told from buffers."""
+        words = [word for word in re.findall(r"\w+|\*", text) if word not in _DROPPED]
         if "..." in text:
             return VOID
+        while words[-1:] == ["const"] and "*" in words:
+            words.pop()
         key = " ".join(words)
         if key not in self._known:
             self._known[key] = self._make(words, text)
         return self._known[key]
 
     def _make(self, words: list[str], text: str) -> TypeId:
-        if words == ["void"]:
-            return VOID
         if words[-1:] == ["*"]:
             return self._builder.add(Ptr(self._type(" ".join(words[:-1]))))
+        if "const" in words:
+            rest = self._type(" ".join(word for word in words if word != "const"))
+            return self._builder.add(Const(rest)) if rest else rest
+        if words == ["void"]:
+            return VOID
         if len(words) == 2 and words[0] in _TAGS:
             return self._tagged(words[0], words[1])
+        if " ".join(words) in _FLOATS:
+            return self._builder.add(Float(" ".join(words), _FLOATS[" ".join(words)]))
         number = _INTS.get(tuple(sorted(words)))
         found = self._find(number[0] if number else " ".join(words), Int, Typedef)
         if found is not None:
@@ -141,7 +153,11 @@ class Declarations:
 
     def _tagged(self, keyword: str, name: str) -> TypeId:
         found = self._find(name, _TAGS[keyword])
-        return found if found is not None else self._builder.add(Fwd(name, keyword == "union"))
+        if found is not None:
+            return found
+        if keyword == "enum":  # whose values are not known
+            return self._builder.add(Enum(name, 4, ()))
+        return self._builder.add(Fwd(name, keyword == "union"))
 
     def _find(self, name: str, *kinds: type) -> TypeId | None:
         return self._base.find(name, *kinds) if self._base else None

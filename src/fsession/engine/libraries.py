@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fsession.btf.model import func_model
 from fsession.engine.functions import argument_words, cut_result
 from fsession.engine.native import images
-from fsession.engine.trampoline import Trampoline
+from fsession.engine.trampoline import Trampoline, standing_at
 from fsession.errors import AttachError, NotFoundError
 
 if TYPE_CHECKING:
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.btf.types import TypeId
     from fsession.engine.objects import CObject
+    from fsession.engine.shared import SharedLibrary
     from fsession.engine.trampoline import Graveyard
 
 __all__ = ["LibraryFunction"]
 
 _HEAD_BYTES = 16
+_OFFSETS = (0, 4)  # behind endbr64 or bti c, or not
 _RETURNS_TWICE_OR_NEVER = frozenset(
     {"setjmp", "_setjmp", "sigsetjmp", "__sigsetjmp", "vfork", "longjmp", "_longjmp", "siglongjmp"}
     | {"abort", "exit", "_exit", "_Exit", "quick_exit", "__assert_fail", "__stack_chk_fail"}
@@ -30,34 +32,34 @@ _RETURNS_TWICE_OR_NEVER = frozenset(
 
 
 class LibraryFunction:
-    """An exported function, compiled with ``-fpatchable-function-entry`` or ``-mnop-mcount``.
+    """A function compiled with ``-fpatchable-function-entry`` or ``-mnop-mcount``.
 
-    Its prototype is the declaration it was given; a wrong one gives wrong words. Vector registers
-    are kept, so floating point arguments and results pass, but programs do not see them.
+    Its prototype is what it was declared as, here or in debug info; a wrong one gives wrong words.
+    Vector registers are kept, so floating point arguments and results pass, but programs do not see
+    them.
     """
 
-    def __init__(self, types: Types, id: TypeId, library: str) -> None:
+    def __init__(self, types: Types, id: TypeId, library: SharedLibrary) -> None:
         self.name, self.id = types.name_of(id), id
-        self.model: FuncModel = func_model(types, id)
-        self._library = ctypes.CDLL(library)
-        try:
-            found = getattr(self._library, self.name)
-        except AttributeError:
-            raise NotFoundError(f"function in {library}", self.name) from None
-        self.start = ctypes.cast(found, ctypes.c_void_p).value or 0
+        start = library.start(self.name)
+        if start is None:
+            raise NotFoundError(f"function in {library.path}", self.name)
+        self.start = start
         if self.name in _RETURNS_TWICE_OR_NEVER:
             raise AttachError(self.name, "it returns twice or never", errno.EINVAL)
-        place = images().nop_shapes(ctypes.string_at(self.start, _HEAD_BYTES))
+        place = _patchable(self.start)
         if place is None:
             raise AttachError(self.name, "its entry is not patchable", errno.ENOTSUP).hint(
-                "compile the library with -fpatchable-function-entry=5 (arm64: 2)"
+                f"compile {library.name} with -fpatchable-function-entry=5 (arm64: 2)"
             )
+        self.model: FuncModel = func_model(types, id)
         self.address = self.start + place[0]
         self._nops: bytes = place[1]
-        words = (ctypes.c_uint64,) * self.model.slots
-        self._native = ctypes.CFUNCTYPE(ctypes.c_uint64, *words)(self.start)
 
     def trampoline(self, graveyard: Graveyard) -> Trampoline:
+        left = standing_at(self.address)
+        if left is not None and left.take_over(self.model, graveyard):
+            return left
         made = Trampoline(self.name, self.address, self._nops, self.model, graveyard)
         first, last = self.address >> 3, self.address + len(self._nops) - 1 >> 3
         if first != last or len(set(self._nops)) == 1:
@@ -66,8 +68,20 @@ class LibraryFunction:
 
     def __call__(self, *args: int | CObject | bytes) -> int:
         """Call it as C would, with numbers."""
-        result: int = self._native(*argument_words(self.model, args, self.name))
+        words = (ctypes.c_uint64,) * self.model.slots
+        native = ctypes.CFUNCTYPE(ctypes.c_uint64, *words)(self.start)
+        result: int = native(*argument_words(self.model, args, self.name))
         return cut_result(result, self.model)
+
+
+def _patchable(start: int) -> tuple[int, bytes] | None:
+    """Offset and original bytes of the place at a function's entry; None if there is none."""
+    for offset in _OFFSETS:
+        left = standing_at(start + offset)
+        if left is not None:
+            return offset, left.original
+    found: tuple[int, bytes] | None = images().nop_shapes(ctypes.string_at(start, _HEAD_BYTES))
+    return found
 
 
 def _only_thread() -> bool:

@@ -31,7 +31,13 @@ from fsession.engine.slow import slow_function
 from fsession.engine.table import EngineMap
 from fsession.engine.threads import CPU_COUNT
 from fsession.engine.trampoline import Graveyard, Trampoline
-from fsession.errors import BadInputError, KernelError, NotFoundError
+from fsession.errors import (
+    BadInputError,
+    FsessionError,
+    KernelError,
+    NotFoundError,
+    UnsupportedError,
+)
 from fsession.host import Feature, LinkInfo, Symbol
 from fsession.uapi import AttachType, ProgType
 
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from fsession.engine.shared import SharedLibrary
     from fsession.host import Fd, LoadRequest, Map, Program
     from fsession.spec import MapSpec
 
@@ -78,15 +85,22 @@ class Machine:
 
     name = "engine"
 
-    def __init__(self, btf: Types | None = None, *, verify: bool = True) -> None:
+    def __init__(
+        self, btf: Types | None = None, *, verify: bool = True, test_functions: bool = True
+    ) -> None:
         self._verifies = verify
         base = btf if btf is not None else _own_btf()
-        self._declared = Declarations(base, "engine")
+        kfuncs = Declarations(base, "kfuncs")
+        for text in _KFUNCS:
+            kfuncs.add(parse(text))
+        self._declared = Declarations(kfuncs.types(), "engine")
         self._functions: dict[str, NativeFunction | LibraryFunction] = {}
         self._trampolines: dict[object, Trampoline] = {}
         self._maps: dict[int, EngineMap] = {}
         self._programs: dict[int, EngineProgram] = {}
         self._links: dict[int, EngineLink] = {}
+        self._refused: dict[str, FsessionError] = {}
+        self.libraries: dict[str, SharedLibrary] = {}
         self._slow: dict[str, Any] = {}
         self._queues: list[PrintkQueue] = []
         self._ids = count(1)
@@ -94,12 +108,10 @@ class Machine:
         self.graveyard = Graveyard()
         self.printed: list[str] = []
         self.failures: list[BaseException] = []
-        for text in _KFUNCS:
-            self._declared.add(parse(text))
         self._types = self._declared.types()
         if native() is not None:
             faults()
-            for text, body in TEST_FUNCTIONS.values():
+            for text, body in TEST_FUNCTIONS.values() if test_functions else ():
                 self._define(text, body)
             self._types = self._declared.types()
 
@@ -131,9 +143,35 @@ class Machine:
         with self.lock:
             id = self._declared.add(parse(declaration))
             self._types = self._declared.types()
-            function = LibraryFunction(self._types, id, path)
+            function = LibraryFunction(self._types, id, self._shared(path))
             self._functions[function.name] = function
             return function
+
+    def add_library(self, library: SharedLibrary, prototypes: Mapping[str, TypeId]) -> int:
+        """Functions of a library by names and prototypes in the machine's BTF; how many of them
+        have a patchable entry. The others are refused by name, with the reason."""
+        with self.lock:
+            self.libraries[library.path] = library
+            fresh = [name for name in prototypes if name not in self._functions]
+            ids = {name: self._declared.add_function(name, prototypes[name]) for name in fresh}
+            self._types = self._declared.types()
+            for name, id in ids.items():
+                try:
+                    self._functions[name] = LibraryFunction(self._types, id, library)
+                except FsessionError as error:
+                    self._refused[name] = error
+            return sum(name in self._functions for name in fresh)
+
+    def refuse(self, name: str, why: FsessionError) -> None:
+        """A function that nothing can be attached to, by its name."""
+        self._refused[name] = why
+
+    def _shared(self, path: str) -> SharedLibrary:
+        if path not in self.libraries:
+            from fsession.engine.shared import SharedLibrary  # here: pyelftools is large
+
+            self.libraries[path] = SharedLibrary(path)
+        return self.libraries[path]
 
     def new(self, c_type: str, **fields: Any) -> CObject:
         """A zeroed C object by its type's name, ``struct sk_buff``, with some fields set."""
@@ -255,6 +293,8 @@ class Machine:
             raise KernelError(what, errno.EINVAL)
         if request.attach_program is None:
             name = types.name_of(TypeId(request.attach_btf_id))
+            if name in self._refused:
+                raise self._refused[name]
             if name not in self._functions:
                 raise KernelError(what, errno.ENOENT).hint(
                     f'the machine has no function {name}: machine.define("{name}", …) makes one'
@@ -352,15 +392,19 @@ class Machine:
         return Trampoline(name, entry, nop, model, self.graveyard)
 
     def traceable(self, glob: str = "*") -> Sequence[tuple[str, str]]:
+        """Those with a patchable entry, also if their prototype can't be had."""
         pattern = re.compile(glob_regex(glob))
-        return sorted((name, "") for name in self._functions if pattern.fullmatch(name))
+        odd = [name for name, why in self._refused.items() if isinstance(why, UnsupportedError)]
+        return sorted((name, "") for name in (*self._functions, *odd) if pattern.fullmatch(name))
 
     @property
     def argument_words(self) -> int:
         return MAX_SLOTS
 
     def function_symbols(self, glob: str = "*") -> Sequence[Symbol]:
-        return [Symbol(name, "") for name, _ in self.traceable(glob)]
+        pattern = re.compile(glob_regex(glob))
+        names = (*self._functions, *self._refused)
+        return [Symbol(name, "") for name in sorted(names) if pattern.fullmatch(name)]
 
     def program_ids(self) -> Sequence[int]:
         return sorted(self._programs)

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.code import Image
 
-__all__ = ["FENTRY", "FEXIT", "FMOD_RET", "Attached", "Graveyard", "Trampoline"]
+__all__ = [
+    "FENTRY",
+    "FEXIT",
+    "FMOD_RET",
+    "Attached",
+    "Graveyard",
+    "Trampoline",
+    "standing_at",
+]
 
 FENTRY, FMOD_RET, FEXIT = "fentry", "fmod_ret", "fexit"
 MOST_NODES = {"x86_64": 36, "aarch64": 37}  # BPF_MAX_TRAMP_LINKS of Linux 7.2
@@ -70,8 +78,13 @@ class Attached:
         self.program, self.kinds, self.node, self.enabled = program, kinds, node, enabled
 
 
-_alive: set[Trampoline] = set()
-"""Those whose code can be reached, whatever becomes of their machine."""
+_alive: dict[int, Trampoline] = {}
+"""Those whose code can be reached, whatever becomes of their machine, by their entries."""
+
+
+def standing_at(entry: int) -> Trampoline | None:
+    """The trampoline that the entry jumps to, in use or left there by a machine that is gone."""
+    return _alive.get(entry)
 
 
 class Trampoline:
@@ -94,6 +107,17 @@ class Trampoline:
     @property
     def body(self) -> int:
         return self.entry + len(self._original)
+
+    @property
+    def original(self) -> bytes:
+        """What is at the entry when nothing was ever attached."""
+        return self._original
+
+    def take_over(self, model: FuncModel, graveyard: Graveyard) -> bool:
+        """For another machine; False if somebody uses it."""
+        if not self._attached:
+            self.model, self._graveyard = model, graveyard
+        return not self._attached
 
     @property
     def node_count(self) -> int:
@@ -146,7 +170,7 @@ class Trampoline:
             if self.alone is None:
                 write_code(self.entry, self._original)
                 self._redirected = False
-                _alive.discard(self)
+                _alive.pop(self.entry, None)
             self._image = None
         else:
             first = old is None
@@ -194,5 +218,5 @@ class Trampoline:
     def _redirect(self) -> None:
         assert self._stub is not None
         self._redirected = True
-        _alive.add(self)
+        _alive[self.entry] = self
         write_code(self.entry, images().entry_jump(self.entry, self._stub.address))
