@@ -18,6 +18,7 @@ from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TextIO
 
 __all__ = ["Script"]
 
@@ -126,8 +127,10 @@ class Script:
         return 0
 
     def _run(self) -> None:
-        argv, path = sys.argv, list(sys.path)
+        argv, path, out = sys.argv, list(sys.path), sys.stdout
         sys.argv = list(self._words)
+        out.flush()
+        sys.stdout = _own_stdout()
         try:
             if self._is_module:
                 runpy.run_module(self._words[0], run_name="__main__", alter_sys=True)
@@ -135,7 +138,9 @@ class Script:
                 sys.path.insert(0, str(Path(self._words[0]).resolve().parent))
                 runpy.run_path(self._words[0], run_name="__main__")
         finally:
-            sys.argv, sys.path[:] = argv, path
+            if not sys.stdout.closed:
+                sys.stdout.flush()
+            sys.argv, sys.path[:], sys.stdout = argv, path, out
 
     # What a workload offers to those who end it.
 
@@ -153,6 +158,14 @@ class Script:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._end_at)
+
+
+def _own_stdout() -> TextIO:
+    """With a buffer of its own, as another process would have: lines of both stay whole."""
+    if not hasattr(sys.stdout, "fileno"):
+        return sys.stdout
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    return open(sys.stdout.fileno(), "w", encoding=encoding, errors=errors, closefd=False)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
