@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from fsession.sinks.bars import HistJson, HistText
 from fsession.sinks.ranking import RankingJson, RankingText, ranked
@@ -15,8 +15,9 @@ from fsession.trace import Summary
 from fsession.trace.buckets import Linear, Log2
 from fsession.trace.counted import Distribution, FunctionCounts
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "counted.schema.json").read_text())
-KINDS = {"integer": int, "number": (int, float), "string": str, "object": dict, "array": list}
+SCHEMA = Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs" / "counted.schema.json").read_text())
+)
 SUMMARY = Summary(10, 1, 2, 1, "native", 1, 1, "Linux 7.2 x86_64")
 DURATIONS = Distribution(("ls",), {10: (4, 3000), 12: (1, 4000)}, Log2())
 
@@ -115,29 +116,6 @@ def test_ranking_json():
     assert summary["type"] == "summary"
 
 
-def holds(schema: dict[str, Any], value: Any) -> bool:
-    """What of JSON Schema the file uses."""
-    if "$ref" in schema:
-        return holds(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], value)
-    if "oneOf" in schema:
-        return sum(holds(one, value) for one in schema["oneOf"]) == 1
-    if "const" in schema:
-        return bool(value == schema["const"])
-    if not isinstance(value, KINDS[schema["type"]]):
-        return False
-    if isinstance(value, list):
-        sizes = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
-        return sizes and all(holds(schema["items"], item) for item in value)
-    if not isinstance(value, dict):
-        return True
-    known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
-    if set(schema.get("required", ())) - set(value) or (more is False and set(value) - set(known)):
-        return False
-    rest = more if isinstance(more, dict) else None
-    pairs = ((known.get(name, rest), item) for name, item in value.items())
-    return all(one is None or holds(one, item) for one, item in pairs)
-
-
 def test_schema():
     out = io.StringIO()
     bars, ranking = HistJson(out, "duration", ["comm"]), RankingJson(out, "time")
@@ -147,7 +125,8 @@ def test_schema():
     ranking.end(ROWS, SUMMARY)
     values = [json.loads(line) for line in out.getvalue().splitlines()]
     assert len(values) == 1 + 2 + 1 + 3 + 3 + 1
-    assert all(holds(SCHEMA, value) for value in values)
+    for value in values:
+        SCHEMA.validate(value)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +138,4 @@ def test_schema():
     ],
 )
 def test_schema_refuses(wrong):
-    assert not holds(SCHEMA, wrong)
+    assert not SCHEMA.is_valid(wrong)

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from fsession.sinks.json import JsonSink
 from fsession.trace.event import Summary
 from fsession.trace.values import FAULT
 from sinks.graphs import graph
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema.json").read_text())
+SCHEMA = Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs" / "schema.json").read_text())
+)
 U64 = (1 << 64) - 1
 
 
@@ -113,6 +116,7 @@ def test_summary():
 
 
 def _check(line, kind):
-    """What of the schema matters here: the names, and which of them must be there."""
-    schema = SCHEMA["$defs"][kind]
-    assert set(schema["required"]) <= set(line) <= set(schema["properties"])
+    SCHEMA.validate(line)
+    assert line["type"] == kind
+    known = SCHEMA.schema["$defs"][kind]["properties"]
+    assert set(line) <= set(known), "a field that the schema does not tell of"
