@@ -20,7 +20,8 @@ class Facts:
     `words` is how many argument words the trampoline takes; `crowd` how many sessions with a
     cookie one function takes, natively and split; `modules` says that a
     guest has the modules, `sleepable_tests` that sleepable programs may trace the kernel's
-    test functions.
+    test functions. `forced` says that split sessions are tried beside native ones, `commands` that
+    the command line's words, statuses and messages are tried: those are the same on all kernels.
     """
 
     fentry: bool = True
@@ -31,10 +32,15 @@ class Facts:
     crowd_split: int = 0
     modules: bool = True
     sleepable_tests: bool = True
+    forced: bool = False
+    commands: bool = False
 
     def has(self, strategy: str) -> bool:
         """Whether sessions of this strategy must work here."""
         return {"native": self.native, "multi": self.multi, "split": self.fentry}[strategy]
+
+    def tries(self, strategy: str) -> bool:
+        return strategy != "split" or not self.native or self.forced
 
 
 MATRIX = {
@@ -43,7 +49,9 @@ MATRIX = {
     ("6.12", "x86_64"): Facts(crowd_split=19),
     ("6.12", "arm64"): Facts(words=8, crowd_split=19),
     ("7.0", "x86_64"): Facts(native=True, modules=False, crowd_native=19, crowd_split=19),
-    ("7.2", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
+    ("7.2", "x86_64"): Facts(
+        native=True, multi=True, crowd_native=18, crowd_split=18, forced=True, commands=True
+    ),
     ("7.2", "arm64"): Facts(native=True, crowd_native=17, crowd_split=18),
     ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
 }

@@ -51,7 +51,7 @@ def test_two_capabilities(strategy, objects):
     [((), "CAP_BPF"), (("CAP_BPF",), "CAP_PERFMON"), (("CAP_NET_ADMIN",), "CAP_BPF")],
     ids=lambda value: "+".join(value) or "none" if isinstance(value, tuple) else value,
 )
-def test_missing_capability(held, named, objects):
+def test_missing_capability(held, named, objects, command_line):
     """Without them the error says which one is missing."""
     outcome = unprivileged(objects, "auto", *held)
     assert named in outcome["error"]
@@ -92,44 +92,29 @@ def test_trace(strategy):
     assert strategy in done.stdout + done.stderr
 
 
-def test_trace_status():
-    """The exit status is the workload's."""
-    done = fsession("trace", "icmp_rcv", "--", "sh", "-c", "exit 7")
-    assert done.returncode == 7, done.stderr
+PRINTED = {"session_printk": [ENTRY, EXIT] * 2, "session_cookie": [COOKIE] * 2}
 
 
-def test_trace_json():
-    done = fsession("trace", "--format", "json", "icmp_rcv", "--", *PING)
-    events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert sum("icmp_rcv" in json.dumps(event) for event in events) >= 2
-
-
-def test_trace_bad_target():
-    done = fsession("trace", "no_such_function", "--", "true")
-    assert done.returncode == 2
-    assert "no_such_function" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("session_printk", [ENTRY, EXIT] * 2),
-        ("session_cookie", [COOKIE] * 2),
-    ],
-)
-@pytest.mark.parametrize("folder", ["cases", "examples"])
-def test_run(folder, name, expected, strategy, objects):
-    """C programs, unchanged, with each strategy."""
-    path = objects / folder / f"{name}.bpf.o"
+@pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
+@pytest.mark.parametrize("name", PRINTED)
+def test_run(name, strategy, objects):
+    """C programs, unchanged."""
+    path = objects / "cases" / f"{name}.bpf.o"
     if not path.exists():
-        pytest.skip(f"no {folder} beside the checkout")
-    if strategy == "multi":
-        pytest.skip("a program that reads its context can't be attached by a multi link")
-    done = fsession("run", "--strategy", strategy, path, "--", *PING)
+        pytest.skip("no cases beside the checkout")
+    assert printed(path, "--strategy", strategy) == PRINTED[name]
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_run_examples(name, require, objects):
+    require(Feature.FENTRY, None)
+    assert printed(objects / "examples" / f"{name}.bpf.o") == PRINTED[name]
+
+
+def printed(path: Path, *words: str) -> list[str]:
+    done = fsession("run", *words, path, "--", *PING)
     assert done.returncode == 0, done.stderr
-    printed = re.findall(r"fsession (?:entry|exit|cookie).*", done.stdout)
-    assert printed == expected
+    return re.findall(r"fsession (?:entry|exit|cookie).*", done.stdout)
 
 
 def test_features(facts):
@@ -143,7 +128,7 @@ def test_features(facts):
         assert wanted in text
 
 
-def test_show():
+def test_show(command_line):
     done = fsession("show", "icmp_rcv")
     assert done.stdout.strip() == "int icmp_rcv(struct sk_buff *skb);"
 

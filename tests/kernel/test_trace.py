@@ -147,14 +147,14 @@ def test_time_is_the_kernel_s(trace):
 
 
 def test_many_functions(trace):
-    with trace("vfs_*") as tracer:
+    with trace("vfs_[rw]*") as tracer:
         with Path("/dev/zero").open("rb", buffering=0) as zero:
             zero.read(100)
         calls = finish(tracer)
         summary = tracer.summary
     reads = [call for call in calls if call.function == "vfs_read" and call.args["count"] == 100]
     assert [call.ret for call in reads] == [100]
-    assert summary.functions > 20
+    assert summary.functions > 6
     if summary.strategy == "multi":
         assert (summary.programs, summary.links) == (1, 1)
 
@@ -199,7 +199,7 @@ STATUSES = [
 @pytest.mark.parametrize(
     ("words", "status"), [row[1:] for row in STATUSES], ids=[r[0] for r in STATUSES]
 )
-def test_status(words, status):
+def test_status(words, status, command_line):
     done = command(*words)
     assert done.returncode == status
     assert len(done.stderr.splitlines()) <= 3
@@ -223,7 +223,7 @@ def test_a_trace_as_json():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_the_summary(number):
+def test_a_signal_ends_with_the_summary(number, command_line):
     workload = ["sh", "-c", "echo up; exec sleep 100"]
     line = [sys.executable, "-m", "fsession", "trace", NICE, "--", *workload]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:
@@ -234,7 +234,7 @@ def test_a_signal_ends_with_the_summary(number):
     assert running.returncode == 0
 
 
-def test_closed_output_is_no_error():
+def test_closed_output_is_no_error(command_line):
     trace = f"{sys.executable} -m fsession trace {OPEN}"
     line = f"{trace} -- sh -c 'cat /no/such/file; exec sleep 100' | head -1"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)

@@ -118,7 +118,7 @@ def test_a_network_namespace(trace):
     assert [list(call.prints.values()) for call in calls] == [[inode, "lo"]]
 
 
-def test_wrong(trace):
+def test_wrong(trace, command_line):
     with pytest.raises(CompileError, match="struct task_struct has no member 'pidd'"):
         trace(NICE, filter="p->pidd == 3").__enter__()
     with pytest.raises(CompileError, match="the name 'nise' is not known"):
