@@ -47,6 +47,9 @@ class Memory:
             code += call(address + len(code), start("root.cold") + 0x40, b"\xe9")
         return bytes(code.ljust(size, b"\xcc"))
 
+    def goals(self, places):
+        return list(places)
+
     def symbols(self, addresses):
         return [self.symbol(address - BASE) for address in addresses]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsession.callees import Branch, branches, disassemble
+from fsession.callees.machine import stub_pointer
 from fsession.errors import UnsupportedError
 
 AT = 0xFFFF_FFFF_8100_0000
@@ -68,3 +69,25 @@ def test_lines():
 def test_another_machine():
     with pytest.raises(UnsupportedError, match="riscv64"):
         branches(b"", AT, "riscv64")
+
+
+LOW = 0x5555_5000_1020
+STUBS = [
+    ("jump", "x86_64", rel32("ff25", 0x2FE0), LOW + 6 + 0x2FE0),
+    ("landing pad", "x86_64", ENDBR + rel32("ff25", -0x20), LOW + 10 - 0x20),
+    ("landing pad, bnd", "x86_64", ENDBR + rel32("f2ff25", 0x40), LOW + 11 + 0x40),
+    ("first entry", "x86_64", rel32("ff35", 0x40) + rel32("ff25", 0x40), None),
+    ("cut", "x86_64", b"\xff", None),
+    ("adrp, ldr", "aarch64", a64(0xB000_0090) + a64(0xF947_FE11), 0x5555_5001_2FF8),
+    ("behind bti c", "aarch64", a64(BTI_C) + a64(0x9000_0010) + a64(0xF940_0611), 0x5555_5000_1008),
+    ("backwards", "aarch64", a64(0xF0FF_FFF0) + a64(0xF940_0211), 0x5555_5000_0000),
+    ("something else", "aarch64", a64(NOP) + a64(NOP), None),
+    ("unknown", "riscv64", bytes(16), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("machine", "code", "pointer"), [row[1:] for row in STUBS], ids=[row[0] for row in STUBS]
+)
+def test_stubs_of_the_linker(machine, code, pointer):
+    assert stub_pointer(code, LOW, machine) == pointer

@@ -124,3 +124,11 @@ def test_what_is_no_script(fsession):
     done = fsession("trace", *ON, "add", "--", "no.py")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no script 'no.py'" in done.stderr
+
+
+def test_graph_of_a_script(fsession):
+    done = fsession("graph", *ON, "twice", "--", "script.py", "./libx.so", "1")
+    assert (done.returncode, done.stderr) == (3, "")
+    below = done.stdout.partition("  twice(a=0) {\n")[2]
+    assert "    add(a=0, b=0) = 0\n" in below
+    assert below.splitlines()[-1].startswith("1 tree · 2 calls · 0 lost · 0 missed · ")

@@ -41,10 +41,11 @@ class Callee(NamedTuple):
 
 
 class Memory(Protocol):
-    """What is read of a kernel."""
+    """What is read of a kernel, or of a process."""
 
     def read(self, ranges: Iterable[tuple[int, int]]) -> list[bytes]: ...
     def symbols(self, addresses: Iterable[int]) -> list[Symbol | None]: ...
+    def goals(self, places: Iterable[int]) -> list[int]: ...
 
 
 def find_callees(
@@ -111,6 +112,7 @@ class _Finder:
             for start, code in zip(functions, codes, strict=True)
             for branch in branches(code, start, self._machine)
         ]
+        places = self._memory.goals(places)
         self._learn(places)
         return [start for place in places if (start := self._start(place)) is not None]
 

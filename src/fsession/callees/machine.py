@@ -14,7 +14,7 @@ from fsession.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Branch", "Line", "branches", "disassemble", "entry_skip"]
+__all__ = ["Branch", "Line", "branches", "disassemble", "entry_skip", "stub_pointer"]
 
 
 class Branch(NamedTuple):
@@ -56,6 +56,34 @@ def entry_skip(machine: str) -> int:
     return {"x86_64": 4, "aarch64": 4}.get(machine, 0)
 
 
+def stub_pointer(code: bytes, address: int, machine: str) -> int | None:
+    """Where the address is that a linker's stub, an entry of ``.plt``, jumps to."""
+    return _STUBS[machine](code, address) if machine in _STUBS else None
+
+
+def _x86_64_stub(code: bytes, address: int) -> int | None:
+    """``jmp *DISTANCE(%rip)``, maybe behind endbr64, maybe with the prefix bnd."""
+    at = 4 if code.startswith(_ENDBR64) else 0
+    at += code[at : at + 1] == b"\xf2"
+    if code[at : at + 2] != b"\xff\x25":
+        return None
+    distance: int = struct.unpack_from("<i", code, at + 2)[0] if len(code) >= at + 6 else 0
+    return address + at + 6 + distance
+
+
+def _aarch64_stub(code: bytes, address: int) -> int | None:
+    """``adrp x16, PAGE``, ``ldr x17, [x16, OFFSET]``, maybe behind bti c."""
+    at = 4 if code.startswith(_BTI_C) else 0
+    page: int
+    load: int
+    page, load = struct.unpack_from("<II", code, at) if len(code) >= at + 8 else (0, 0)
+    if page & 0x9F00_001F != 0x9000_0010 or load & 0xFFC0_03FF != 0xF940_0211:
+        return None
+    distance = (page >> 5 & 0x7FFFF) << 2 | page >> 29 & 3
+    distance = (distance ^ 0x10_0000) - 0x10_0000
+    return (address + at & -4096) + (distance << 12) + (load >> 10 & 0xFFF) * 8
+
+
 def _first(code: bytes, machine: str) -> int:
     """Offset behind what tracing patches at the entry."""
     if machine == "x86_64":
@@ -90,6 +118,8 @@ def _aarch64(code: bytes, address: int) -> Iterator[Branch]:
             yield Branch(at, at + 4 * distance, bool(word >> 31))
 
 
+_BTI_C = bytes.fromhex("5f2403d5")
+_STUBS = {"x86_64": _x86_64_stub, "aarch64": _aarch64_stub}
 _READERS = {"x86_64": _x86_64, "aarch64": _aarch64}
 
 

@@ -115,6 +115,11 @@ class Declarations:
         """A function of a prototype that is known."""
         return self._builder.add(Func(name, proto, 1))
 
+    def add_struct(self, name: str, size: int) -> None:
+        """One whose members nobody knows, unless the base has it."""
+        if self._find(name, Struct) is None:
+            self._known[f"struct {name}"] = self._builder.add(Struct(name, size, ()))
+
     def types(self) -> Types:
         return self._builder.types()
 

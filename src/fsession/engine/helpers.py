@@ -10,15 +10,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from fsession.engine.faults import faults
-from fsession.engine.maps import LOCK, UNLOCK
+from fsession.engine.maps import LOCK, STORAGE_DELETE, STORAGE_GET, UNLOCK
 from fsession.engine.native import Function, architecture, compile_text
-from fsession.engine.threads import COOKIE, CPU, FAULT, PID, threads
+from fsession.engine.threads import COOKIE, CPU, FAULT, PID, TASK, threads
 from fsession.isa.asm import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FUNCTIONS", "INLINE", "function", "inline"]
+__all__ = ["FUNCTIONS", "INLINE", "TASKS", "function", "inline"]
 
 SESSION_COOKIE = """
     r0 = *(u64 *)(r1 -8)
@@ -48,6 +48,9 @@ OF_BLOCK = {
     "bpf_get_current_pid_tgid": PID,
     "bpf_get_attach_cookie": COOKIE,
 }
+
+# A task is a place in the thread's block.
+TASKS = ("bpf_get_current_task_btf", "bpf_get_current_task")
 
 _CLOCK = """
     r1 = {clock}
@@ -408,6 +411,8 @@ FUNCTIONS = {
     "bpf_map_lookup_elem": _OF_MAP.format(16),
     "bpf_map_update_elem": _OF_MAP.format(24),
     "bpf_map_delete_elem": _OF_MAP.format(32),
+    "bpf_task_storage_get": STORAGE_GET,
+    "bpf_task_storage_delete": STORAGE_DELETE,
     "bpf_probe_read": _PROBE_READ,
     "bpf_probe_read_kernel": _PROBE_READ,
     "bpf_probe_read_user": _PROBE_READ,
@@ -449,6 +454,10 @@ def inline(name: str) -> bytes | None:
         word: bytes = architecture().inline_code(assemble(f"r0 = *(u64 *)(r0 +{OF_BLOCK[name]})"))
         whole: bytes = threads().load + word
         return whole
+    if name in TASKS:
+        add: bytes = architecture().inline_code(assemble(f"r0 += {TASK}"))
+        task: bytes = threads().load + add
+        return task
     return None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fsession.btf.catalog import Types
 from fsession.btf.glob import glob_regex
 from fsession.btf.model import MAX_SLOTS, func_model
-from fsession.btf.types import Func, TypeId
+from fsession.btf.types import Func, Struct, TypeId
 from fsession.engine.declare import Declarations, parse
 from fsession.engine.faults import faults
 from fsession.engine.functions import TEST_FUNCTIONS, NativeFunction
@@ -23,13 +23,13 @@ from fsession.engine.libraries import LibraryFunction
 from fsession.engine.link import KINDS, EngineLink, link_type
 from fsession.engine.memory import Block
 from fsession.engine.native import architecture
-from fsession.engine.objects import CObject, find_type
+from fsession.engine.objects import CObject, find_type, members
 from fsession.engine.printk import PrintkQueue
 from fsession.engine.program import EngineProgram, load_program
 from fsession.engine.ringbuf import EngineRingReader
 from fsession.engine.slow import slow_function
 from fsession.engine.table import EngineMap
-from fsession.engine.threads import CPU_COUNT
+from fsession.engine.threads import CPU_COUNT, TASK_BYTES, threads
 from fsession.engine.trampoline import Graveyard, Trampoline
 from fsession.errors import (
     BadInputError,
@@ -66,7 +66,6 @@ _KFUNCS = (
 )
 _WITHOUT = {
     Feature.MODULE_BTF: "the engine has no modules",
-    Feature.TASK_STORAGE: "the engine has no task storage",
     Feature.COMMON_ATTR: "the engine writes no such log",
 }
 _ENTRY_ONLY = (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI, AttachType.MODIFY_RETURN)
@@ -91,6 +90,7 @@ class Machine:
         self._verifies = verify
         base = btf if btf is not None else _own_btf()
         kfuncs = Declarations(base, "kfuncs")
+        kfuncs.add_struct("task_struct", TASK_BYTES)
         for text in _KFUNCS:
             kfuncs.add(parse(text))
         self._declared = Declarations(kfuncs.types(), "engine")
@@ -439,6 +439,19 @@ class Machine:
         if not known or self._types.kind_of(TypeId(btf_id)) is not Func:
             raise KernelError("load program", errno.EINVAL)
         return self._types.name_of(TypeId(btf_id))
+
+    def describe_tasks(self) -> None:
+        """Before a program sees one: where its members are in this machine's BTF."""
+        id = self._types.find("task_struct", Struct)
+        if id is None:
+            return
+        named = {name: bit // 8 for name, _, bit, _ in members(self._types, id)}
+        if self._types.size_of(id) > TASK_BYTES:
+            raise UnsupportedError(f"a task of more than {TASK_BYTES} bytes")
+        if not {"pid", "tgid", "comm"} <= set(named):
+            return
+        if not threads().describe_task(named["pid"], named["tgid"], named["comm"]):
+            raise UnsupportedError("tasks as two kernels have them, in one process")
 
     def slow(self, name: str) -> int:
         """The address of a helper that is Python."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.engine.memory import Block
 
-__all__ = ["CObject", "find_type"]
+__all__ = ["CObject", "find_type", "members"]
 
 
 def find_type(types: Types, text: str) -> TypeId:
@@ -76,22 +76,23 @@ class CObject:
         self._memory.write(word.to_bytes(count, "little"), bit // 8)
 
     def __dir__(self) -> list[str]:
-        return [*object.__dir__(self), *(name for name, *_ in self._fields(self._id, 0))]
+        return [*object.__dir__(self), *(name for name, *_ in members(self._types, self._id))]
 
     def _field(self, name: str) -> tuple[TypeId, int, int]:
-        for found, id, bit, bits in self._fields(self._id, 0):
+        for found, id, bit, bits in members(self._types, self._id):
             if found == name:
                 return id, bit, bits
         raise NotFoundError("field", name)
 
-    def _fields(self, id: TypeId, base: int) -> Iterator[tuple[str, TypeId, int, int]]:
-        """Name, type, offset and width in bits; those of anonymous members as if they were own."""
-        kind = self._types[id]
-        if not isinstance(kind, Struct | Union):
-            return
-        for member in kind.members:
-            at = base + member.bit_offset
-            if member.name:
-                yield member.name, member.type, at, member.bits
-            else:
-                yield from self._fields(self._types.strip(member.type), at)
+
+def members(types: Types, id: TypeId, base: int = 0) -> Iterator[tuple[str, TypeId, int, int]]:
+    """Name, type, offset and width in bits; those of anonymous members as if they were own."""
+    kind = types[id]
+    if not isinstance(kind, Struct | Union):
+        return
+    for member in kind.members:
+        at = base + member.bit_offset
+        if member.name:
+            yield member.name, member.type, at, member.bits
+        else:
+            yield from members(types, types.strip(member.type), at)

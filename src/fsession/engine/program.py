@@ -85,6 +85,8 @@ class EngineProgram:
         self.calls.add(name)
         if name in _ONLY_SESSIONS and self.request.attach_type not in SESSIONS:
             raise KernelError(f"load program '{self.name}'", errno.EACCES)
+        if name in helpers.TASKS:
+            self.machine.describe_tasks()
         code = helpers.inline(name)
         if code is not None:
             return code

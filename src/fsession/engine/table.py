@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from functools import cache
 from typing import TYPE_CHECKING, Self
 
-from fsession.engine.maps import HASH_HEAD_BYTES, MapCode, map_code
+from fsession.engine.maps import (
+    HASH_HEAD_BYTES,
+    STORAGE_DELETE,
+    STORAGE_GET,
+    MapCode,
+    map_code,
+)
 from fsession.engine.memory import Block, peek, poke
+from fsession.engine.native import Function, compile_text
 from fsession.engine.ringbuf import RingMemory
+from fsession.engine.storage import TaskStorage
 from fsession.engine.threads import CPU, CPU_COUNT, threads
 from fsession.errors import BadInputError, KernelError
 from fsession.uapi import MapFlag, MapType, UpdateFlag
@@ -28,11 +37,14 @@ HASHES = {
     MapType.LRU_HASH: "lru_hash",
     MapType.LRU_PERCPU_HASH: "lru_percpu_hash",
 }
-_OTHERS = (MapType.RINGBUF, MapType.PROG_ARRAY, MapType.STACK_TRACE, MapType.TASK_STORAGE)
+_UNREAD = (MapType.RINGBUF, MapType.PROG_ARRAY, MapType.STACK_TRACE)
+_OTHERS = (*_UNREAD, MapType.TASK_STORAGE)
 _PER_CPU = (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH)
 _HEADER_BYTES = 128
 _MOST_BYTES = 1 << 32
 _F_CPU_SHIFT = 32
+_MOST_STORED = 64 << 10  # what fits in one piece of the kernel's own allocation, about
+_U64 = (1 << 64) - 1
 
 
 def aligned(size: int) -> int:
@@ -58,11 +70,19 @@ class EngineMap:
         self._step = aligned(spec.value_size)
         kind = _ARRAYS.get(spec.type) or HASHES.get(spec.type) or "none"
         self._code: MapCode = map_code(kind, CPU_COUNT)
+        self._storage = TaskStorage(self._what("create")) if self._is_storage else None
         self._values, self._buckets = self._make_memory()
         self._header = Block(_HEADER_BYTES)
         self._fill_header()
         ring = spec.type is MapType.RINGBUF
         self.ring = RingMemory(spec.max_entries, self.address) if ring else None
+
+    def _what(self, verb: str) -> str:
+        return f"{verb} map '{self.name}'" if verb == "create" else f"{verb} in map '{self.name}'"
+
+    @property
+    def _is_storage(self) -> bool:
+        return self.type is MapType.TASK_STORAGE
 
     def _make_memory(self) -> tuple[Block, Block]:
         spec = self._spec
@@ -81,7 +101,7 @@ class EngineMap:
     def _fill_header(self) -> None:
         spec, code = self._spec, self._code
         words = {
-            0: self._values.address,
+            0: self._storage.distance & _U64 if self._storage else self._values.address,
             8: spec.max_entries,
             16: code.lookup.address,
             24: code.update.address,
@@ -161,7 +181,7 @@ class EngineMap:
     def lookup(self, key: bytes, *, flags: int = 0) -> bytes | None:
         """The value, of all CPUs for a per-CPU map; None if there is no such key."""
         self._check_readable(flags)
-        address = self._find(key)
+        address = self._stored(key) if self._storage else self._find(key)
         if address is None:
             return None
         if flags & UpdateFlag.F_CPU and self._cpus:
@@ -183,6 +203,9 @@ class EngineMap:
         if self._cpus and flags & (UpdateFlag.F_CPU | UpdateFlag.F_ALL_CPUS):
             value = self._whole(key, value, flags)
             flags &= 7
+        if self._storage:
+            self._store(key, value, flags)
+            return
         if len(value) != self.buffer_size:
             raise BadInputError(
                 f"a value of '{self.name}' has {self.buffer_size} bytes, not {len(value)}"
@@ -240,6 +263,9 @@ class EngineMap:
             return bool(self._set_program(key, 0))
         if self._frozen:
             raise KernelError(f"delete in map '{self.name}'", errno.EPERM)
+        if self._storage:
+            task = self._storage.task(self._key(key).read(), self._what("delete"))
+            return task is not None and not _errno(_storage_code()[1](self.address, task))
         place = self._key(key)
         error = _errno(self._code.delete(self.address, place.address))
         if error and error != -errno.ENOENT:
@@ -255,6 +281,8 @@ class EngineMap:
 
     def keys(self) -> Iterator[bytes]:
         """All keys. A map that is changed meanwhile may give some twice or not at all."""
+        if self._storage:
+            raise KernelError(f"list keys of map '{self.name}'", errno.EOPNOTSUPP)
         if self.type not in HASHES:
             yield from (at.to_bytes(4, "little") for at in range(self.max_entries))
             return
@@ -278,6 +306,32 @@ class EngineMap:
         cpu = peek(threads().block() + CPU) if self._cpus else 0
         return address - cpu * self._step
 
+    # Task storage: keys are pidfds.
+
+    def _stored(self, key: bytes) -> int | None:
+        assert self._storage
+        task = self._storage.task(self._key(key).read(), self._what("look up"))
+        return None if task is None else self._storage.value(task)
+
+    def _store(self, key: bytes, value: bytes, flags: int) -> None:
+        assert self._storage
+        if len(value) != self.value_size:
+            raise BadInputError(f"a value of '{self.name}' has {self.value_size} bytes")
+        task = self._storage.task(self._key(key).read(), self._what("update"))
+        if flags not in (0, 1, 2):
+            raise KernelError(self._what("update"), errno.EINVAL)
+        if task is None:
+            raise KernelError(self._what("update"), errno.ESRCH).hint(
+                "that thread has not been in a traced function"
+            )
+        there = self._storage.value(task)
+        if flags and (there is None) == (flags == 2):
+            raise KernelError(self._what("update"), errno.EEXIST if flags == 1 else errno.ENOENT)
+        data = Block(len(value), value)
+        if there is None:
+            there = _storage_code()[0](self.address, task, data.address, 1)
+        ctypes.memmove(there, data.address, len(value))
+
     def _key(self, key: bytes) -> Block:
         if len(key) != self.key_size:
             raise BadInputError(f"a key of '{self.name}' has {self.key_size} bytes, not {len(key)}")
@@ -285,7 +339,7 @@ class EngineMap:
         return Block(len(key), key)
 
     def _check_readable(self, flags: int) -> None:
-        if self.type in _OTHERS:
+        if self.type in _UNREAD:
             raise KernelError(f"look up in map '{self.name}'", errno.EOPNOTSUPP)
         if flags & UpdateFlag.F_CPU and _cpu_of(flags) >= (self._cpus or 1):
             raise KernelError(f"look up in map '{self.name}'", errno.ERANGE)
@@ -339,6 +393,25 @@ def _check(spec: MapSpec) -> None:
         and not (spec.max_entries and spec.value_size and spec.key_size)
     ):
         raise KernelError(what, errno.EINVAL)
+    if spec.type is MapType.TASK_STORAGE:
+        _check_storage(spec, what)
     cpus = CPU_COUNT if spec.type in _PER_CPU else 1
     if (spec.value_size * cpus + spec.key_size + HASH_HEAD_BYTES) * spec.max_entries > _MOST_BYTES:
         raise KernelError(what, errno.E2BIG)
+
+
+def _check_storage(spec: MapSpec, what: str) -> None:
+    """As bpf_local_storage_map_alloc_check and its check of BTF."""
+    typed = spec.key_type and spec.value_type
+    if spec.flags & ~MapFlag.CLONE != MapFlag.NO_PREALLOC or spec.max_entries or not typed:
+        raise KernelError(what, errno.EINVAL)
+    if spec.key_size != 4 or not spec.value_size:
+        raise KernelError(what, errno.EINVAL)
+    if spec.value_size > _MOST_STORED:
+        raise KernelError(what, errno.E2BIG)
+
+
+@cache
+def _storage_code() -> tuple[Function, Function]:
+    """Get and delete, as programs have them."""
+    return compile_text(STORAGE_GET, {}), compile_text(STORAGE_DELETE, {})

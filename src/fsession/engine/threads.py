@@ -11,6 +11,8 @@ counters, to the next new one::
           +32  1: the thread is gone         +40  next block
           +48  1: a load faulted
           +64  of each program, 32 bytes: running now, runs, missed runs
+     STORAGE   of each map of task storage, 8 bytes: address of the thread's value, odd if deleted
+        TASK   what a pointer to the thread's ``struct task_struct`` points to
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.code import place
@@ -40,6 +43,10 @@ __all__ = [
     "PROGRAM_LIMIT",
     "RUNNING",
     "RUNS",
+    "STORAGE",
+    "STORAGE_LIMIT",
+    "TASK",
+    "TASK_BYTES",
     "Threads",
     "slot_of",
     "threads",
@@ -49,10 +56,15 @@ INSIDE, CPU, PID, COOKIE, GONE, NEXT, FAULT = 0, 8, 16, 24, 32, 40, 48
 _FIRST_SLOT, SLOT_BYTES = 64, 32
 RUNNING, RUNS, MISSES = 0, 8, 16
 PROGRAM_LIMIT = 8192
-BLOCK_BYTES = _FIRST_SLOT + SLOT_BYTES * PROGRAM_LIMIT
+STORAGE = _FIRST_SLOT + SLOT_BYTES * PROGRAM_LIMIT
+STORAGE_LIMIT = 512
+TASK = STORAGE + 8 * STORAGE_LIMIT
+TASK_BYTES = 1 << 14
+BLOCK_BYTES = TASK + TASK_BYTES
 CPU_COUNT = 64
 """Values of a per-CPU map. A thread keeps its CPU; more threads than that share them."""
 
+_COMM_BYTES = 16  # TASK_COMM_LEN
 _SEARCHED = 4096  # bytes of the C library's thread structure
 _MARK = 0x5E55_10CA_11AB_1E00
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
@@ -61,7 +73,8 @@ _PRIVATE_EXPEDITED, _REGISTER = 8, 16  # include/uapi/linux/membarrier.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.pthread_self.restype = ctypes.c_uint64
 
-# Globals of the next two: first block, number of blocks.
+# Globals of the next two: first block, number of blocks; where in a block are the task's pid, tgid
+# and comm (0: nobody asks).
 _START = """
     r6 = {globals:#x} ll
     r7 = *(u64 *)(r6 +0)
@@ -101,6 +114,19 @@ found:
     r8 |= r0
     *(u64 *)(r7 +16) = r8
     *(u64 *)(r7 +0) = 0
+    r1 = *(u64 *)(r6 +16)
+    if r1 == 0 goto known
+    r1 += r7
+    *(u32 *)(r1 +0) = r8
+    r1 = *(u64 *)(r6 +24)
+    r1 += r7
+    r8 >>= 32
+    *(u32 *)(r1 +0) = r8
+    r2 = *(u64 *)(r6 +32)
+    r2 += r7
+    r1 = 16
+    call c:prctl
+known:
     r1 = {key}
     r2 = r7
     call c:pthread_setspecific
@@ -108,7 +134,25 @@ none:
     r0 = r7
     exit
 """
-_END = "*(u64 *)(r1 +32) = 1\n r0 = 0\n exit"
+# What the thread stored is gone with it.
+_END = f"""
+    r2 = r1
+    r2 += {STORAGE}
+    r3 = {STORAGE_LIMIT}
+next:
+    r4 = *(u64 *)(r2 +0)
+    if r4 == 0 goto none
+    r4 |= 1
+    *(u64 *)(r2 +0) = r4
+none:
+    r2 += 8
+    r3 += -1
+    if r3 != 0 goto next
+    r4 = 1
+    store_release((u64 *)(r1 +32), r4)
+    r0 = 0
+    exit
+"""
 
 
 def slot_of(program: int) -> int:
@@ -120,7 +164,8 @@ class Threads:
     """All blocks of this process."""
 
     def __init__(self) -> None:
-        self._globals = Block(16)
+        self._globals = Block(40)
+        self._layout: tuple[int, int, int] | None = None
         self._ended = compile_text(_END, {})
         key = ctypes.c_uint32()
         if _libc.pthread_key_create(ctypes.byref(key), ctypes.c_void_p(self._ended.address)):
@@ -157,6 +202,34 @@ class Threads:
             for field in (RUNNING, RUNS, MISSES):
                 poke(block + slot_of(program) + field, 8, 0)
 
+    def describe_task(self, pid: int, tgid: int, comm: int) -> bool:
+        """Fill in these members of each task; False if they lie elsewhere for others."""
+        layout = pid, tgid, comm
+        if self._layout is None:
+            for block in self.blocks():
+                self._fill_task(block, layout)
+            for at, offset in ((24, tgid), (32, comm), (16, pid)):
+                poke(self._globals.address + at, 8, TASK + offset)
+            self._layout = layout
+        return self._layout == layout
+
+    def _fill_task(self, block: int, layout: tuple[int, int, int]) -> None:
+        """As a new thread does for itself."""
+        word = peek(block + PID)
+        pid, tgid, comm = (block + TASK + offset for offset in layout)
+        poke(pid, 4, word & 0xFFFF_FFFF)
+        poke(tgid, 4, word >> 32)
+        ctypes.memmove(comm, _comm_of(word & 0xFFFF_FFFF), _COMM_BYTES)
+
+    def block_of(self, tid: int) -> int | None:
+        """Of a thread that is there and has called a traced function."""
+        found = (
+            block
+            for block in self.blocks()
+            if peek(block + PID) & 0xFFFF_FFFF == tid and not peek(block + GONE)
+        )
+        return next(found, None)
+
     def barrier(self) -> bool:
         """All threads see what this one wrote; False if the kernel can't."""
         return self._barrier and _membarrier(_PRIVATE_EXPEDITED) == 0
@@ -167,6 +240,8 @@ class Threads:
         for block in self.blocks():
             if block == mine:
                 poke(block + PID, 8, os.getpid() << 32 | _libc.gettid())
+                if self._layout:
+                    self._fill_task(block, self._layout)
             else:
                 poke(block + INSIDE, 8, 0)
                 poke(block + GONE, 8, 1)
@@ -198,6 +273,14 @@ def _measure(key: int) -> int:
     if found is None:
         raise UnsupportedError("thread-specific data of this C library")
     return int(start + found - _thread_pointer())
+
+
+def _comm_of(tid: int) -> bytes:
+    try:
+        name = Path(f"/proc/self/task/{tid}/comm").read_bytes()
+    except OSError:
+        name = b""
+    return name.rstrip(b"\n")[: _COMM_BYTES - 1].ljust(_COMM_BYTES, b"\0")
 
 
 def _membarrier(command: int) -> int:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GRAPH_COUNTS_MAP",
     "GRAPH_RING_MAP",
+    "KERNEL_STACK_BYTES",
     "CurrentTask",
     "Level",
     "NoLevel",
@@ -76,7 +77,8 @@ _LEVEL_BITS = 3
 _NMI_MASK, _HARDIRQ_MASK, _SOFTIRQ_SERVED = 0x00F0_0000, 0x000F_0000, 0x100  # linux/preempt.h
 _UNWOUND_AT_ONCE = 4
 _ROOT_BIT = 32
-_STACK_BYTES = 1 << 16  # at least THREAD_SIZE of every architecture
+KERNEL_STACK_BYTES = 1 << 16
+"""At least THREAD_SIZE of every architecture: calls further apart are not inside each other."""
 _KEY_OFF, _SPILL_OFF, _LEVEL_OFF = -8, -16, -24
 _CREATE = 1  # BPF_LOCAL_STORAGE_GET_F_CREATE
 _COMM_BYTES = 16
@@ -161,9 +163,11 @@ def graph_maps(ring_bytes: int) -> tuple[MapSpec, ...]:
     )
 
 
-def graph_program(slots: int, level: Level, filters: RootFilters) -> ProgramSpec:
+def graph_program(
+    slots: int, level: Level, filters: RootFilters, stack_bytes: int = KERNEL_STACK_BYTES
+) -> ProgramSpec:
     """A session on functions of at most `slots` argument words, linked by their `graph_cookie`."""
-    code = _Graph(slots, level, filters).build()
+    code = _Graph(slots, level, filters, stack_bytes).build()
     return ProgramSpec(
         name="fsession_graph",
         type=ProgType.TRACING,
@@ -177,8 +181,9 @@ class _Graph:
     """Registers: r6 context, r7 attach cookie, or the session's at the exit, r8 state, r9 level,
     end time, scratch."""
 
-    def __init__(self, slots: int, level: Level, filters: RootFilters) -> None:
+    def __init__(self, slots: int, level: Level, filters: RootFilters, stack_bytes: int) -> None:
         self.slots = slots
+        self.stack_bytes = stack_bytes
         self.level = level
         self.filters = filters
         self.code = Code()
@@ -268,7 +273,7 @@ class _Graph:
         self._top()
         code.emit(ldx(_DW, R4, R3, State.FRAMES + Frame.CONTEXT))
         code.emit(alu(Alu.SUB, R4, R1), alu(Alu.SUB, R4, imm=1))
-        code.jump(Jmp.JGE, R4, "left", imm=_STACK_BYTES)
+        code.jump(Jmp.JGE, R4, "left", imm=self.stack_bytes)
         code.emit(ldx(_W, R1, R3, State.FRAMES + Frame.SENT))
         code.jump(Jmp.JNE, R1, "push", imm=0)
         code.emit(st(_W, R3, State.FRAMES + Frame.SENT, 1))

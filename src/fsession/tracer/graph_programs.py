@@ -11,6 +11,7 @@ from fsession.btf.types import Struct, Union, Var
 from fsession.errors import AttachError
 from fsession.trace.graph_program import (
     GRAPH_COUNTS_MAP,
+    KERNEL_STACK_BYTES,
     CurrentTask,
     NoLevel,
     PerCpu,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["GraphPrograms", "level_of"]
 
 _FIRST_KEY = bytes(4)
+_USER_STACK_BYTES = 1 << 30  # a thread's may be as large as it likes
 
 
 class GraphPrograms:
@@ -55,7 +57,8 @@ class GraphPrograms:
                 self._stack.callback(made.close)
                 self.maps[map_spec.name] = made
             slots = max(target.slots for target in targets)
-            spec = graph_program(slots, level_of(host.types("")), filters)
+            stack_bytes = KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES
+            spec = graph_program(slots, level_of(host.types("")), filters, stack_bytes)
             strategy = selection.plan.strategy
             self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
             self._stack.callback(self._prepared.close)

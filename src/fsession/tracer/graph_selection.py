@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fsession.attach import Plan
     from fsession.btf.catalog import Types
     from fsession.callees import Symbol
+    from fsession.callees.library import LibraryMemory
     from fsession.host import Host
 
 __all__ = ["Extent", "GraphSelection", "Node", "select_graph"]
@@ -106,7 +107,7 @@ def _callees(
     host: Host, roots: dict[str, Target], extra: Sequence[Target], depth: int, judge: _Judge
 ) -> list[tuple[str, int]]:
     """Names and depths, breadth first."""
-    with KernelMemory(host) as memory:
+    with _memory(host) as memory:
         names = [*roots, *(target.name for target in extra)]
         found = dict(zip(names, memory.addresses(names), strict=True))
         starts = [found[name] for name in roots if found[name]]
@@ -117,6 +118,16 @@ def _callees(
             more = find_callees(memory, machine, others, depth - 2, judge)
             callees += [callee._replace(depth=callee.depth + 1) for callee in more]
     return [(callee.symbol.label, callee.depth) for callee in callees]
+
+
+def _memory(host: Host) -> KernelMemory | LibraryMemory:
+    if host.name == "kernel":
+        return KernelMemory(host)
+    from fsession.callees.library import LibraryMemory
+    from fsession.engine import Machine
+
+    assert isinstance(host, Machine)
+    return LibraryMemory(host, platform.machine())
 
 
 class _Judge:
