@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import time
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -19,32 +18,37 @@ from fsession.trace.decode import Decoder
 from fsession.trace.event import Function, Summary
 from fsession.trace.record import HEADER
 from fsession.trace.signature import signature
+from fsession.tracer import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
     from fsession.sinks import Sink
+    from fsession.trace import Call
 
 __all__ = ["bulk_rate", "call_rate", "record_rate", "shown_rate", "single_rate"]
 
 RECORDS = 1 << 17
 RECORD_BYTES = HEADER.size + 8  # with one argument word
+FEW = 100
 RING_BYTES = 16 << 20
 REPEATS = 5
-BATCH = 1000
 SUMMARY = Summary(0, 0, 0, 0, "", 0, 0, "")
 
 
 def ring_span() -> bytes:
     """Records as the kernel leaves them in the ring, each behind its header of 8 bytes."""
     head = struct.pack("<II", RECORD_BYTES, 0)
-    return b"".join(
-        head
-        + HEADER.pack(i * 1000, i * 1000 + 700, i << 32 | i, i % 2, 0, b"ping", i)
-        + struct.pack("<Q", 0xFFFF888000000000 + i)
-        for i in range(RECORDS)
-    )
+    return b"".join(head + record(number) for number in range(RECORDS))
+
+
+def record(number: int) -> bytes:
+    """One of a hundred threads and a hundred results; each has an argument of its own."""
+    few = number % FEW
+    start_ns = number * 1000
+    header = HEADER.pack(start_ns, start_ns + 700, few << 32 | few, few % 2, 0, b"ping", few)
+    return header + struct.pack("<Q", 0xFFFF888000000000 + number)
 
 
 def best_rate(work: Callable[[], int]) -> float:
@@ -87,28 +91,34 @@ def single_rate() -> float:
 
 
 def call_rate() -> float:
-    """One record after the other, decoded to calls."""
+    """Decoded to calls, in the portions of a trace."""
     consumer, ring = full_ring()
     decoder = Decoder([traced_function()], 0)
 
     def read_all() -> int:
         consumer[:] = bytes(8)
-        return len([decoder.decode(record) for record in ring.records()])
+        return sum(len(calls) for calls in portions(ring, decoder))
 
     return best_rate(read_all)
 
 
+def portions(ring: RingCore, decoder: Decoder) -> Iterator[list[Call]]:
+    """As `fsession.tracer.Tracer.read` does it."""
+    while span := ring.batch(AT_ONCE):
+        yield list(decoder.calls(span))
+
+
 def shown_rate(kind: Callable[[TextIO], Sink]) -> float:
-    """One record after the other, decoded and written by a sink, in the batches of a busy trace."""
+    """Decoded and written by a sink, in the portions of a busy trace."""
     consumer, ring = full_ring()
     decoder = Decoder([traced_function()], 0)
 
     def show_all() -> int:
         consumer[:] = bytes(8)
-        count, records = 0, ring.records()
+        count = 0
         with Path("/dev/null").open("w", encoding="utf-8") as out:
             sink = kind(out)
-            while calls := [decoder.decode(record) for record in islice(records, BATCH)]:
+            for calls in portions(ring, decoder):
                 sink.write(calls)
                 count += len(calls)
         return count

@@ -1,19 +1,24 @@
 """Attach to every function that `fsession list` calls safe, under load: soak_attach.py [SECONDS].
 
 Runs in a guest, as root. Where the kernel has multi links, all functions are attached at once and
-stay so; else as many as fit are, batch after batch, evenly spread. Ends with status 1 if the
-kernel's log has a warning then that it had not before. A hang is the guest's time limit.
+stay so; else as many as fit are, batch after batch, evenly spread; ``--first`` goes on where an
+earlier run ended. Ends with status 1 if the kernel's log has a warning then that it had not before,
+if the load stood still, or if a session never ran. A hang is the guest's time limit; the batch that
+it came with is the last line.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.attach import prepare_many, survey
@@ -26,21 +31,27 @@ from fsession.trace.code import Code
 from fsession.uapi import AttachType, FuncId, ProgType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fsession.attach import Target
+    from fsession.host import Program
 
 BATCH = 100
+ATTACHED_S = 0.5
+CONTEXT = 30  # lines of the log behind a warning
+COUNTED_S = 3
+FEWEST_FORKS = 20  # of a load that is under way
 WARNING = re.compile(
     r"WARNING:|BUG:|Oops|rcu:.*(?:stall|detected)|hung task|soft lockup|general protection"
     r"|unable to handle|possible recursive|scheduling while atomic|Call Trace"
 )
 LOADS = (
-    ["sh", "-c", "while :; do /bin/true; done"],
-    ["sh", "-c", "while :; do ls -lR /proc/self /sys/class >/dev/null 2>&1; done"],
-    ["sh", "-c", "while :; do dd if=/dev/zero of=/tmp/x bs=64k count=9 2>&-; rm /tmp/x; done"],
-    ["sh", "-c", "while :; do ping -c 20 -i 0.01 127.0.0.1 >/dev/null 2>&1; done"],
-)  # fmt: skip
+    "while :; do /bin/true; done",
+    "while :; do ls -lR /proc/self /sys/class >/dev/null 2>&1; done",
+    "while :; do dd if=/dev/zero of=/tmp/x bs=64k count=9 2>&-; rm /tmp/x; done",
+    "while :; do ping -c 20 -i 0.01 127.0.0.1 >/dev/null 2>&1; done",
+)
+NICE = 10  # or attaching one function by itself takes most of a second
 
 
 def session(*, multi: bool) -> ProgramSpec:
@@ -64,13 +75,11 @@ def session(*, multi: bool) -> ProgramSpec:
 def load() -> Iterator[None]:
     """Processes, files, packets and sockets, until the end."""
     with ExitStack() as stack:
-        for words in LOADS:
-            process = subprocess.Popen(words)
+        talking = [sys.executable, __file__, "--talk"]
+        for words in (*(["sh", "-c", line] for line in LOADS), talking):
+            process = subprocess.Popen(words, preexec_fn=partial(os.nice, NICE))
             stack.callback(process.wait)
             stack.callback(process.kill)
-        process = subprocess.Popen([sys.executable, __file__, "--talk"])
-        stack.callback(process.wait)
-        stack.callback(process.kill)
         yield
 
 
@@ -86,14 +95,38 @@ def talk() -> None:
                         other.recv(1000)
 
 
-def warnings() -> list[str]:
-    """Lines of the kernel's log that must not be there."""
-    log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
-    return [line for line in log.splitlines() if WARNING.search(line)]
+def log() -> list[str]:
+    """The kernel's log."""
+    said = subprocess.run(["dmesg"], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()
 
 
-def at_once(host: KernelHost, targets: Sequence[Target], seconds: float) -> int:
-    """All functions for so long."""
+def warnings(lines: Sequence[str]) -> list[str]:
+    """What must not be in a log, with what follows it."""
+    found = [at for at, line in enumerate(lines) if WARNING.search(line)]
+    shown = {near for at in found for near in range(at, min(at + CONTEXT, len(lines)))}
+    return [lines[at] for at in sorted(shown)]
+
+
+def forks() -> int:
+    """Processes that were made since the kernel started."""
+    found = re.search(r"^processes (\d+)", Path("/proc/stat").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def runs(programs: Iterable[Program]) -> int:
+    """How often programs ran, of those in whose time the kernel counted it."""
+    return sum(program.info.run_cnt for program in programs)
+
+
+def count_runs(*, on: bool) -> None:
+    """Statistics cost each run something and use other code, so they are off most of the time."""
+    Path("/proc/sys/kernel/bpf_stats_enabled").write_text(f"{on:d}")
+
+
+def at_once(host: KernelHost, targets: Sequence[Target], seconds: float, _: int) -> tuple[int, int]:
+    """All functions for so long; how many they are, and how often their sessions ran at the end."""
     with prepare_many(session(multi=True), host, {}, targets) as loaded, loaded.attach() as all_:
         count = len(all_.targets)
         print(f"attached to {count} functions by {len(all_.links)} links", flush=True)
@@ -101,54 +134,65 @@ def at_once(host: KernelHost, targets: Sequence[Target], seconds: float) -> int:
             print(f"refused: {item.name}: {item.detail}")
         with load():
             time.sleep(seconds)
-    return count
+            count_runs(on=True)
+            time.sleep(COUNTED_S)
+            count_runs(on=False)
+        return count, runs(loaded.programs)
 
 
-def in_batches(host: KernelHost, targets: Sequence[Target], seconds: float) -> int:
-    """Batches of functions that lie far from each other, until the time is over."""
-    with load():
-        return _batches(host, targets, seconds)
-
-
-def _batches(host: KernelHost, targets: Sequence[Target], seconds: float) -> int:
+def in_batches(
+    host: KernelHost, targets: Sequence[Target], seconds: float, first: int
+) -> tuple[int, int]:
+    """As `at_once`, of batches of functions that lie far apart, until the time is over."""
     end = time.monotonic() + seconds
     step = max(1, len(targets) // BATCH)
-    count = 0
-    for first in range(step):
-        if time.monotonic() > end:
-            break
-        some = targets[first::step]
-        with (
-            prepare_many(session(multi=False), host, {}, some) as prepared,
-            prepared.attach() as attached,
-        ):
-            count += len(attached.targets)
-            for item in attached.refused:
-                print(f"refused: {item.name}: {item.detail}")
-            time.sleep(0.5)
-    return count
+    count = ran = 0
+    with load():
+        for batch in range(first, step):
+            if time.monotonic() > end:
+                break
+            some = targets[batch::step]
+            print(f"batch {batch} of {step}: {some[0].name} … {some[-1].name}", flush=True)
+            with (
+                prepare_many(session(multi=False), host, {}, some) as prepared,
+                prepared.attach() as attached,
+            ):
+                count += len(attached.targets)
+                for item in attached.refused:
+                    print(f"refused: {item.name}: {item.detail}")
+                time.sleep(ATTACHED_S)
+                count_runs(on=True)
+                time.sleep(ATTACHED_S)
+                count_runs(on=False)
+                ran += runs(prepared.programs)
+    return count, ran
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", nargs="?", type=float, default=60)
     parser.add_argument("--functions", default="*", help="pattern of functions")
+    parser.add_argument("--first", type=int, default=0, help="batch to begin with")
     parser.add_argument("--talk", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.talk:
         talk()
-    before = warnings()
+    before = len(log())
     with KernelHost() as host:
         targets = survey(host, arguments.functions).targets
         multi = host.supports(Feature.FSESSION_MULTI)
         print(f"{len(targets)} functions can be traced, {host.description}", flush=True)
         run = at_once if multi else in_batches
-        start = time.monotonic()
-        count = run(host, targets, arguments.seconds)
-        print(f"{count} functions in {time.monotonic() - start:.0f} s", flush=True)
-    new = warnings()[len(before) :]
+        start, made = time.monotonic(), forks()
+        count, ran = run(host, targets, arguments.seconds, arguments.first)
+        made = forks() - made
+    print(
+        f"{count} functions in {time.monotonic() - start:.0f} s, {made} processes of the load, "
+        f"{ran} runs while they were counted"
+    )
+    new = warnings(log()[before:])
     print("\n".join(new) or "no warning in the kernel's log", flush=True)
-    sys.exit(bool(new))
+    sys.exit(bool(new) or not ran or made < FEWEST_FORKS)
 
 
 if __name__ == "__main__":

@@ -337,8 +337,12 @@ class RingReader(Closeable, Protocol):
         """Give each record that is there, or `most` of them, to the callback; how many. Waits at
         most `timeout_s` for the first."""
 
-    def read_batch(self) -> bytes:
-        """All that is there as it lies in the ring, each record behind its header of 8 bytes."""
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until records are there; False if the time ran out."""
+
+    def read_batch(self, most: int | None = None) -> bytes:
+        """All that is there, or `most` records, as they lie in the ring, each behind its header of
+        8 bytes."""
 
     @property
     def batched(self) -> int:

@@ -26,9 +26,9 @@ from _thread import allocate_lock  # threading takes 1.5 ms to import
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
-__all__ = ["HEADER_BYTES", "RingCore"]
+__all__ = ["HEADER_BYTES", "RingCore", "runs"]
 
 HEADER_BYTES = 8
 _BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
@@ -105,8 +105,8 @@ class RingCore:
         self._consumer[0] = position
         self._order()
 
-    def batch(self) -> bytes:
-        """All complete records as the ring has them, headers included, copied at once.
+    def batch(self, most: int | None = None) -> bytes:
+        """All complete records as the ring has them, or `most`, headers included, copied at once.
 
         For bulk decoding: records lie one behind the other, each 8-aligned; those discarded have
         bit 30 of the header set. Empty if there is none.
@@ -114,7 +114,7 @@ class RingCore:
         position, end = self._consumer[0], self._producer[0]
         start = position & self._mask
         self._order()
-        length, count = _complete(self._data[start : start + end - position])
+        length, count = _complete(self._data[start : start + end - position], most)
         self._order()
         self.batched += count
         raw = bytes(self._data[start : start + length])
@@ -122,36 +122,51 @@ class RingCore:
         return raw
 
 
-def _complete(ring: memoryview) -> tuple[int, int]:
-    """Bytes up to the first record that is still being written: a walk from header to header.
+def runs(ring: bytes | memoryview, most: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """Rows of complete records of one length, up to the first that is still being written.
 
-    Then how many records those are, without the discarded ones.
+    No row has more than `most`.
+
+    Each as the offset of its first header, the bytes from a record to the next, the bytes of a
+    record (-1 for discarded ones), and how many they are.
     """
-    at, end, last, alike, count = 0, len(ring), 0, 0, 0
-    unpack = _HEADER.unpack_from
+    at, end, most = 0, len(ring), most or len(ring)
+    unpack, limit = _HEADER.unpack_from, min(_ALIKE, most)
     while at < end:
         header = unpack(ring, at)[0]
         if header & _BUSY:
-            return at, count
-        step = HEADER_BYTES + (header & _LENGTH) + (-header & 7)
-        alike = alike + 1 if header == last else 0
-        last = header
-        run = 1
-        if alike >= _ALIKE:
-            run = _run(ring, at, step)
-            alike = 0
-        at += step * run
-        count += 0 if header & _DISCARDED else run
-    return min(at, end), count
+            return
+        length = header & _LENGTH
+        step = HEADER_BYTES + length + (-length & 7)
+        count, behind = 1, at + step
+        while count < limit and behind < end and unpack(ring, behind)[0] == header:
+            count += 1
+            behind += step
+        if count == _ALIKE:
+            count = _run(ring, at, step, most)
+        yield at, step, -1 if header & _DISCARDED else length, count
+        at += step * count
 
 
-def _run(ring: memoryview, at: int, step: int) -> int:
+def _complete(ring: memoryview, most: int | None) -> tuple[int, int]:
+    """Bytes of the complete records, or of `most`, and how many are not discarded."""
+    stop = count = 0
+    for at, step, length, run in runs(ring, most):
+        taken = run if most is None else min(run, most - count)
+        stop = at + step * taken
+        count += 0 if length < 0 else taken
+        if taken < run:
+            break
+    return min(stop, len(ring)), count
+
+
+def _run(ring: bytes | memoryview, at: int, step: int, most: int) -> int:
     """How many records from `at` on have the very same header: the usual case, taken in strides.
 
     Strides grow as long as all in them are alike.
     """
     header, run, stride = bytes(ring[at : at + 4]), 1, 1
-    most = (len(ring) - at) // step
+    most = min(most, (len(ring) - at) // step)
     while run < most:
         stride = min(stride * 4, most - run)
         start = at + run * step

@@ -103,6 +103,17 @@ def test_reading_stops_at_a_record_that_is_being_written(way, count, length, oth
     assert again == [b"half", b"done"]
 
 
+@given(lengths=st.lists(st.sampled_from((8, 8, 8, 20)), max_size=60), most=st.integers(1, 20))
+def test_batches_of_some_records(lengths, most):
+    ring = Ring.at(SIZE - 16)
+    written = [bytes([number]) * length for number, length in enumerate(lengths)]
+    for record in written:
+        ring.write(record)
+    batches = [split(batch) for batch in iter(lambda: ring.core.batch(most), b"")]
+    assert [record for batch in batches for record in batch] == written
+    assert all(len(batch) == most for batch in batches[:-1])
+
+
 def test_a_reader_that_stops_has_consumed_what_it_was_given():
     ring = Ring.at(0)
     for number in range(5):

@@ -35,7 +35,7 @@ def shown(calls):
 @pytest.fixture
 def calls(kernel):
     decoder = Decoder(functions(kernel), OFFSET_NS)
-    return shown(decoder.decode(raw) for raw in RECORDS)
+    return shown(decoder.calls(span(*RECORDS)))
 
 
 def test_calls_come_back(kernel, calls):

@@ -37,15 +37,19 @@ def area(length, text=b""):
     return STRING_LENGTH.pack(length) + text.ljust(STRING_BYTES - STRING_LENGTH.size, b"\xaa")
 
 
+def decode(functions, raw, offset_ns=0):
+    """The only call of a span."""
+    (call,) = Decoder(functions, offset_ns).calls(ring(raw))
+    return call
+
+
 @pytest.fixture
 def functions(kernel):
     return [Function.of(kernel.signature(name)) for name in ("icmp_rcv", "filp_open", "tick")]
 
 
 def test_a_call(functions):
-    call = Decoder(functions, OFFSET_NS).decode(
-        record([0xFFFF_8880_0000_1000], ret=-12 & 0xFFFF_FFFF)
-    )
+    call = decode(functions, record([0xFFFF_8880_0000_1000], ret=-12 & 0xFFFF_FFFF), OFFSET_NS)
     assert (call.function, call.module, call.label) == ("icmp_rcv", "", "icmp_rcv")
     assert call.args == {"skb": 0xFFFF_8880_0000_1000}
     assert str(call.ret) == "-ENOMEM (-12)"
@@ -54,7 +58,7 @@ def test_a_call(functions):
 
 
 def test_a_void_call(functions):
-    call = Decoder(functions, 0).decode(record(index=2, ret=99))
+    call = decode(functions, record(index=2, ret=99))
     assert call.args == {}
     assert call.ret is None
     assert call.is_void
@@ -77,7 +81,7 @@ STRINGS = [
 def test_string(functions, room, string, value):
     raw = record([0xFFFF_8880_0000_1000, 2, 3], [string], index=1, room=room or Layout(3))
     functions = [Function.of(each.signature, room) for each in functions]
-    call = Decoder(functions, 0).decode(raw)
+    call = decode(functions, raw)
     assert call.args == {"name": value, "flags": 2, "mode": 3}
 
 
@@ -94,12 +98,12 @@ LENGTHS = [
 )
 def test_a_text_with_its_length(kernel, count, string, value):
     functions = [Function.of(kernel.signature("write"))]
-    call = Decoder(functions, 0).decode(record([1, count], [string], room=Layout(2)))
+    call = decode(functions, record([1, count], [string], room=Layout(2)))
     assert call.args == {"buf": value, "count": count}
 
 
 def test_a_null_string(functions):
-    call = Decoder(functions, 0).decode(record([0, 2, 3], [(-14,)], index=1))
+    call = decode(functions, record([0, 2, 3], [(-14,)], index=1))
     assert call.args["name"] is None
 
 
@@ -109,14 +113,14 @@ BROKEN = [("empty", b""), ("short", record([1])[:60]), ("no such function", reco
 @pytest.mark.parametrize("raw", [row[1] for row in BROKEN], ids=[row[0] for row in BROKEN])
 def test_broken(functions, raw):
     with pytest.raises(BadInputError, match="makes no sense"):
-        Decoder(functions, 0).decode(raw)
+        decode(functions, raw)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes(kernel, raw):
     functions = [Function.of(kernel.signature(name)) for name in ("rename", "give")]
     try:
-        call = Decoder(functions, 0).decode(raw)
+        call = decode(functions, raw)
     except BadInputError:
         return
     assert call.args.keys() <= {"from", "to", "p", "once"}
@@ -128,6 +132,23 @@ def ring(*records, flags=0):
     for index, raw in enumerate(records):
         out += struct.pack("<II", len(raw) | flags, index) + raw + bytes(-len(raw) % 8)
     return out
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 30])
+def test_a_span(functions, count):
+    """Rows of like records, one of another length, one that was discarded."""
+    like = [record([word], ret=word) for word in range(count)]
+    text = record([9, 2, 3], [(6, b"hello\0")], index=1)
+    span = ring(*like, text) + ring(record([7]), flags=1 << 30) + ring(record(index=2), *like)
+    calls = list(Decoder(functions, 0).calls(span))
+    assert [call.function for call in calls] == [
+        *["icmp_rcv"] * count,
+        "filp_open",
+        "tick",
+        *["icmp_rcv"] * count,
+    ]
+    assert [call.words for call in calls[:count]] == [(word,) for word in range(count)]
+    assert calls[count].args["name"] == "hello"
 
 
 def test_columns_of_like_records():
@@ -164,7 +185,7 @@ def test_columns_of_nothing():
 def test_columns_agree_with_calls(kernel, rows):
     functions = [Function.of(kernel.signature("crowd"))]
     raws = [record(row, room=Layout(12)) for row in rows]
-    calls = [Decoder(functions, 0).decode(raw) for raw in raws]
+    calls = [decode(functions, raw) for raw in raws]
     columns = to_columns(ring(*raws), slots=12)
     for slot in range(12):
         assert columns[f"slot{slot}"].tolist() == [call.words[slot] for call in calls]

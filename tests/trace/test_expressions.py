@@ -163,7 +163,8 @@ def test_decoded(kernel, scope):
     at_exit = struct.pack("<qQ", 0, 0xFFFF_FFF4)
     at_entry = struct.pack("<qQ", -14, 0) + struct.pack("<q16s", 0, b"name\0rest")
     address = struct.pack("<q4s4x", 0, bytes([127, 0, 0, 1]))
-    call = Decoder([function], 0).decode(head + at_exit + at_entry + address)
+    record = head + at_exit + at_entry + address
+    (call,) = Decoder([function], 0).calls(struct.pack("<II", len(record), 0) + record)
     assert call.args == {"skb": 99}
     assert call.prints == {
         "skb->len": FAULT,

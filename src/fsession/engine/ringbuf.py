@@ -106,16 +106,23 @@ class EngineRingReader:
         waiter.register(self._event, select.POLLIN)
         return bool(waiter.poll(None if timeout_s is None else timeout_s * 1000))
 
-    def read_batch(self) -> bytes:
-        """All complete records at once, for bulk decoding: see `RingCore.batch`."""
+    def read_batch(self, most: int | None = None) -> bytes:
+        """All complete records at once, or `most`, for bulk decoding: see `RingCore.batch`."""
         self._drain()
-        return self.core.batch()
+        batch = self.core.batch(most)
+        self._wake_for_the_rest()
+        return batch
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
             self._drain()
             yield from (bytes(record) for record in self.core.records())
             self.wait()
+
+    def _wake_for_the_rest(self) -> None:
+        """What waits on the descriptor must wake for records that are left."""
+        if self.core.pending_bytes:
+            os.eventfd_write(self._event, 1)
 
     def _drain(self) -> None:
         if select.select([self._event], [], [], 0)[0]:
@@ -136,8 +143,7 @@ class EngineRingReader:
                 self._callback(record)
         finally:
             records.close()
-            if self.core.pending_bytes:  # what waits on the descriptor must wake for the rest
-                os.eventfd_write(self._event, 1)
+            self._wake_for_the_rest()
         return count
 
     def close(self) -> None:

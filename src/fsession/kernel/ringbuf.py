@@ -59,9 +59,9 @@ class KernelRingReader:
         except OSError as error:
             raise KernelError("epoll_wait", error.errno or 0) from error
 
-    def read_batch(self) -> bytes:
-        """All complete records at once, for bulk decoding: see `RingCore.batch`."""
-        return self.core.batch()
+    def read_batch(self, most: int | None = None) -> bytes:
+        """All complete records at once, or `most`, for bulk decoding: see `RingCore.batch`."""
+        return self.core.batch(most)
 
     @property
     def batched(self) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Recording"]
 
 _RING = struct.Struct("<II")  # before a record in a span: length and flags, the kernel's word
-_LENGTH, _DISCARDED, _BUSY = (1 << 30) - 1, 1 << 30, 1 << 31
+_LENGTH, _BUSY = (1 << 30) - 1, 1 << 31
 _U64 = 1 << 64
 
 
@@ -103,7 +103,8 @@ class Recording:
     def batches(self) -> Iterator[list[Call]]:
         """The calls in the order of their ends, in lists of a handy size."""
         for span in self.spans():
-            calls = [self._call(record) for record in records(span)]
+            calls = list(self._decoder.calls(span))
+            _check_times(calls)
             self._read += len(calls)
             yield calls
 
@@ -124,22 +125,11 @@ class Recording:
                 self._told, ended = decode_summary(chunk.payload)
         self.is_cut = not ended
 
-    def _call(self, record: memoryview) -> Call:
-        call = self._decoder.decode(record)
+
+def _check_times(calls: list[Call]) -> None:
+    for call in calls:
         if call.duration_ns < 0 or not 0 <= call.wall_ns < _U64:
             raise BadInputError("a record has impossible times")
-        return call
-
-
-def records(span: memoryview) -> Iterator[memoryview]:
-    """The records of a span, without those that were discarded."""
-    at, end = 0, len(span)
-    while at < end:
-        head, _ = _RING.unpack_from(span, at)
-        start, length = at + _RING.size, head & _LENGTH
-        if not head & _DISCARDED:
-            yield span[start : start + length]
-        at = start + length + (-length & 7)
 
 
 def whole_bytes(chunk: Chunk) -> int:

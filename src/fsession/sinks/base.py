@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsession.errors import errno_name
 from fsession.trace.values import Errno, Pointer, Value
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from fsession.trace.event import Call, Summary
 
-__all__ = ["Sink", "error_of"]
+__all__ = ["Sink", "error_of", "kept"]
+
+Key = TypeVar("Key")
+_MOST_KEPT = 1000
 
 
 class Sink(Protocol):
@@ -28,3 +31,11 @@ def error_of(value: Value) -> str:
     errno = -value if isinstance(value, Errno) else 0
     errno = value.errno if isinstance(value, Pointer) else errno
     return errno_name(errno) if errno else ""
+
+
+def kept(texts: dict[Key, str], key: Key, text: str) -> str:
+    """Keep a text that is likely to be asked for again; not many, so memory does not grow."""
+    if len(texts) >= _MOST_KEPT:
+        texts.clear()
+    texts[key] = text
+    return text

@@ -14,7 +14,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from fsession.sinks.base import error_of
+from fsession.sinks.base import error_of, kept
 from fsession.trace.values import Errno, Named, Pointer, Unreadable, Value
 
 if TYPE_CHECKING:
@@ -62,27 +62,41 @@ def _writer(function: Function) -> Callable[[Call], str]:
         f'{{"type": "call", "function": {_encode(signature.function)}, '
         f'"module": {_encode(signature.module)}, "time_ns": '
     )
-    is_void = not signature.result
+    is_void, simple = not signature.result, function.simple
     names = {param.name: f"{_encode(param.name)}: " for param in signature.params}
-    comms: dict[str, str] = {}
+    shown = [(names[name], slot, _shower(read)) for name, slot, read in simple or ()]
+    whos: dict[tuple[int, int, str, int], str] = {}
+    results: dict[int, str] = {}
 
     def line(call: Call) -> str:
-        comm = comms.get(call.comm)
-        if comm is None:
-            if len(comms) > 1000:
-                comms.clear()
-            comm = comms[call.comm] = _encode(call.comm)
-        args = ", ".join([names[name] + _json(value) for name, value in call.args.items()])
+        key = (call.pid, call.tid, call.comm, call.cpu)
+        who, words = whos.get(key) or kept(whos, key, _who(*key)), call.words
+        if simple is None:
+            args = ", ".join([names[name] + _json(value) for name, value in call.args.items()])
+        else:
+            args = ", ".join([name + show(words[slot]) for name, slot, show in shown])
         more = _more(call) if call.place is not None or call.prints else ""
-        result = "" if is_void else _result(call.ret)
+        word = 0 if is_void else call.result_word
+        result = results.get(word) or kept(
+            results, word, "}\n" if is_void else _result(function.result(word)) + "}\n"
+        )
         return (
             f'{head}{call.wall_ns}, "start_ns": {call.start_ns}, '
-            f'"duration_ns": {call.duration_ns}, "pid": {call.pid}, "tid": {call.tid}, '
-            f'"comm": {comm}, "cpu": {call.cpu}, '
-            f'"args": {{{args}}}{more}{result}}}\n'
+            f'"duration_ns": {call.duration_ns}, {who}, "args": {{{args}}}{more}{result}'
         )
 
     return line
+
+
+def _who(pid: int, tid: int, comm: str, cpu: int) -> str:
+    return f'"pid": {pid}, "tid": {tid}, "comm": {_encode(comm)}, "cpu": {cpu}'
+
+
+def _shower(read: Callable[[int], Value]) -> Callable[[int], str]:
+    """From a word to JSON; of an address without making a value of it first."""
+    if read is not Pointer:
+        return lambda word: _json(read(word))
+    return lambda word: f'"{word:#x}"' if word else "null"
 
 
 def _more(call: Call) -> str:
@@ -111,7 +125,9 @@ _FAILING = (Errno, Pointer)
 
 def _json(value: Value) -> str:
     """The text of `plain`, for the usual kinds at once."""
-    if type(value) is int or type(value) is Errno:
+    if type(value) is int:
+        return str(value)
+    if type(value) is Errno:
         return f"{value:d}"
     if type(value) is Pointer:
         return f'"{value:#x}"' if value else "null"

@@ -17,11 +17,11 @@ import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, TextIO
 
-from fsession.sinks.base import error_of
-from fsession.trace.values import Stack, Value, text
+from fsession.sinks.base import error_of, kept
+from fsession.trace.values import FIRST_ERRNO, Pointer, Stack, Value, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fsession.trace.event import Call, Function, Summary
 
@@ -38,6 +38,7 @@ MARKS = (
 )
 """The mark of a duration above so many ns."""
 
+_SECOND_NS = 1_000_000_000
 _ABOVE = [above for above, _ in MARKS[1:]]
 _FEW_MEMBERS = 4
 
@@ -66,8 +67,9 @@ class TextSink:
         self._color = color
         self._quiet = quiet
         self._started = False
-        self._second, self._clock = -1, ""
-        self._heads: dict[int, tuple[Function, str]] = {}
+        self._clock, self._second_ns = "", -_SECOND_NS
+        self._tails: dict[int, tuple[Function, Callable[[Call], str]]] = {}
+        self._whos: dict[tuple[int, str, int], str] = {}
         self._widths = [len("00:00:00.000000"), len("! 123.4µs"), 3, 4, 3]
         self._widths[2] = max(self._widths[2], pid_width)
         self._widths[3] = max(self._widths[3], comm_width)
@@ -78,64 +80,98 @@ class TextSink:
     def write(self, calls: Sequence[Call]) -> None:
         if not calls:
             return
-        rows = [self._cells(call) for call in calls]
-        self._widen(rows)
-        template, took_width = self._template(), self._widths[1]
-        indent = " " * sum(width + 2 for width in self._widths)
-        lines = [] if self._started or self._quiet else [self._heading()]
-        for call, row in zip(calls, rows, strict=True):
-            lines.append(template % (self._colored(call, row, took_width) if self._color else row))
-            if call.prints:
-                lines += [f"{indent}{line}\n" for line in _prints(call.prints)]
+        widths: list[int] = []
+        while widths != self._widths:  # a cell that is wider than its column: once more
+            widths = list(self._widths)
+            lines = self._lines(calls)
+        if not self._started and not self._quiet:
+            self._out.write(self._heading())
         self._started = True
         self._out.write("".join(lines))
         self._out.flush()
 
-    def _widen(self, rows: Sequence[tuple[str, ...]]) -> None:
-        """All columns but the last hold the longest cells."""
-        columns = zip(self._widths, zip(*rows, strict=True), strict=False)
-        self._widths = [max(width, *map(len, column)) for width, column in columns]
+    def _lines(self, calls: Sequence[Call]) -> list[str]:
+        """In columns that are as wide as is known so far."""
+        lines: list[str] = []
+        tails, whos, took_width = self._tails, self._whos, self._widths[1]
+        usual = f"%s.%06d  %{took_width - 2}.1fµs  %s  %s\n"
+        other = "%s.%06d  %s  %s  %s\n"
+        for call in calls:
+            rest_ns = call.wall_ns - self._second_ns
+            if not 0 <= rest_ns < _SECOND_NS:
+                rest_ns = self._tick(call.wall_ns)
+            key = (call.pid, call.comm, call.cpu)
+            who = whos.get(key) or self._who(*key)
+            known = tails.get(id(call.traced)) or self._learn(call.traced)
+            took, at_us, words = call.duration_ns, rest_ns // 1000, known[1](call)
+            if took <= MARKS[1][0]:
+                lines.append(usual % (self._clock, at_us, took / 1000, who, words))
+            else:
+                lines.append(other % (self._clock, at_us, self._took(took), who, words))
+            if call.prints:
+                indent = " " * sum(width + 2 for width in self._widths)
+                lines += [f"{indent}{line}\n" for line in _prints(call.prints)]
+        return lines
 
-    def _template(self) -> str:
-        """Of a line with its cells in columns, for ``%``."""
-        sides = zip(self._widths, _RIGHT, strict=True)
-        columns = [f"%{width}s" if right else f"%-{width}s" for width, right in sides]
-        return "  ".join([*columns, "%s%s\n"])
+    def _tick(self, wall_ns: int) -> int:
+        """Another second: what is left above it."""
+        seconds, rest_ns = divmod(wall_ns, _SECOND_NS)
+        self._clock, self._second_ns = _clock(seconds), wall_ns - rest_ns
+        return rest_ns
+
+    def _who(self, pid: int, comm: str, cpu: int) -> str:
+        """The columns in the middle, which are the same for many calls."""
+        for column, cell in ((2, str(pid)), (3, comm), (4, str(cpu))):
+            self._widen(column, cell)
+        pid_width, comm_width, cpu_width = self._widths[2:]
+        who = f"{pid:>{pid_width}}  {comm:<{comm_width}}  {cpu:>{cpu_width}}"
+        return kept(self._whos, (pid, comm, cpu), who)
+
+    def _widen(self, column: int, cell: str) -> None:
+        """A column holds its longest cell."""
+        if len(cell) > self._widths[column]:
+            self._widths[column] = len(cell)
+            self._whos.clear()
+
+    def _took(self, duration_ns: int) -> str:
+        """A duration with the mark of an outlier."""
+        cell = f"{mark(duration_ns)} {duration(duration_ns):>7}"
+        self._widen(1, cell)
+        return self._paint(_MARK_COLOR[cell[0]], cell.rjust(self._widths[1]))
 
     def _heading(self) -> str:
-        line = (self._template() % (*_HEADS, "")).rstrip("\n")
-        return self._paint(_BOLD, line) + "\n"
+        sides = zip(_HEADS, self._widths, _RIGHT, strict=False)
+        cells = [head.rjust(width) if right else head.ljust(width) for head, width, right in sides]
+        return self._paint(_BOLD, "  ".join([*cells, _HEADS[-1]])) + "\n"
 
-    def _cells(self, call: Call) -> tuple[str, ...]:
-        seconds, rest = divmod(call.wall_ns, 1_000_000_000)
-        if seconds != self._second:
-            self._second, self._clock = seconds, _clock(seconds)
-        known = self._heads.get(id(call.traced)) or self._learn(call.traced)
-        args = ", ".join([f"{name}={text(value)}" for name, value in call.args.items()])
-        return (
-            f"{self._clock}.{rest // 1000:06d}",
-            _took(call.duration_ns),
-            str(call.pid),
-            call.comm,
-            str(call.cpu),
-            f"{known[1]}({args})",
-            "" if call.is_void else f" = {text(call.ret)}",
-        )
-
-    def _learn(self, function: Function) -> tuple[Function, str]:
-        """The label of a function, which is kept: its id must stay its own."""
-        known = self._heads[id(function)] = (function, function.signature.label)
+    def _learn(self, function: Function) -> tuple[Function, Callable[[Call], str]]:
+        """How calls of a function end their lines. It is kept: its id must stay its own."""
+        known = self._tails[id(function)] = (function, self._tail(function))
         return known
 
-    def _colored(self, call: Call, row: tuple[str, ...], took_width: int) -> tuple[str, ...]:
-        """Outliers and errors; colours have no width, so the cell is filled up before."""
-        clock, took, pid, comm, cpu, words, result = row
-        color = _MARK_COLOR.get(took[0])
-        if color:
-            took = self._paint(color, took.rjust(took_width))
-        if error_of(call.ret):
-            result = f" = {self._paint(_RED, text(call.ret))}"
-        return clock, took, pid, comm, cpu, words, result
+    def _tail(self, function: Function) -> Callable[[Call], str]:
+        """Name, arguments, result; texts of results are kept, since most are the same."""
+        head, simple = f"{function.signature.label}(", function.simple
+        shown = [(f"{name}=", slot, _shower(read)) for name, slot, read in simple or ()]
+        results: dict[int, str] = {}
+        is_void = not function.signature.result
+
+        def tail(call: Call) -> str:
+            words, result = call.words, 0 if is_void else call.result_word
+            if simple is None:
+                args = ", ".join([f"{name}={text(value)}" for name, value in call.args.items()])
+            else:
+                args = ", ".join([name + show(words[slot]) for name, slot, show in shown])
+            return f"{head}{args}{results.get(result) or end(result)}"
+
+        def end(word: int) -> str:
+            shown = ")" if is_void else f") = {self._result(function.result(word))}"
+            return kept(results, word, shown)
+
+        return tail
+
+    def _result(self, value: Value) -> str:
+        return self._paint(_RED, text(value)) if error_of(value) else text(value)
 
     def end(self, summary: Summary) -> None:
         if self._quiet:
@@ -193,11 +229,11 @@ def _clock(seconds: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
-def _took(duration_ns: int) -> str:
-    """The mark and the duration, in the width that most need."""
-    if duration_ns <= MARKS[1][0]:
-        return f"  {duration_ns / 1_000:5.1f}µs"  # the usual case
-    return f"{mark(duration_ns)} {duration(duration_ns):>7}"
+def _shower(read: Callable[[int], Value]) -> Callable[[int], str]:
+    """From a word to its text; of an address without making a value of it first."""
+    if read is not Pointer:
+        return lambda word: text(read(word))
+    return lambda word: f"{word:#x}" if 0 < word < FIRST_ERRNO else text(Pointer(word))
 
 
 def duration(duration_ns: int) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+from fsession.btf.model import MAX_SLOTS
 from fsession.errors import BadInputError
 from fsession.frozen import maker
+from fsession.ring import HEADER_BYTES as RING_HEADER_BYTES
+from fsession.ring import runs
 from fsession.trace.event import Call, Function
 from fsession.trace.printers import PRINTERS
 from fsession.trace.record import (
     HEADER,
     HEADER_BYTES,
     NOT_SAVED,
+    SLOT_BYTES,
     STRING_BYTES,
     STRING_LENGTH,
     TEXT_BYTES,
@@ -20,15 +24,15 @@ from fsession.trace.record import (
 from fsession.trace.values import FAULT, LOST, Unreadable, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    _Unpack = Callable[[bytes | memoryview, int], tuple[int, ...]]
     _StringAt = tuple[int, int]  # offset in the record, slot of its length or -1
-    _Known = tuple[Function, _Unpack, tuple[_StringAt, ...]]
+    _Known = tuple[Function, int, tuple[_StringAt, ...]]  # with where in a row its words end
 
 __all__ = ["Decoder", "Functions"]
 
 _make_call = maker(Call)
+_FIELDS = len(HEADER.unpack(bytes(HEADER_BYTES)))
 _U32 = 0xFFFF_FFFF
 _S32_MAX = 0x7FFF_FFFF  # of a length: the upper half of an int's word is rubbish
 
@@ -51,34 +55,64 @@ class Decoder:
         self._wall_offset_ns = wall_offset_ns
         self._known: dict[int, _Known] = {}
         self._comms: dict[bytes, str] = {}
+        self._rows: dict[int, struct.Struct] = {}
 
-    def decode(self, record: bytes | memoryview) -> Call:
-        """The call. The record's memory is not needed any more afterwards."""
+    def calls(self, span: bytes | memoryview) -> Iterator[Call]:
+        """Of the records of a ring buffer's `span`, as its reader's ``read_batch()`` gives it."""
         try:
-            start, end, pid_tgid, cpu, index, comm, result = HEADER.unpack_from(record)
-            function, unpack, strings_at = self._known.get(index) or self._learn(index)
-            words = unpack(record, HEADER_BYTES)
-            strings = tuple([_string(record, at, words) for at in strings_at]) if strings_at else ()
-            prints = _prints(function, record) if function.fields else {}
+            for at, step, length, count in runs(span):
+                if length >= 0:
+                    yield from self._run(span, at, step, length, count)
         except (struct.error, IndexError) as error:
-            raise BadInputError(
-                f"a record of {len(record)} bytes makes no sense: {error}"
-            ) from None
-        return _make_call(
-            function,
-            start,
-            end - start,
-            start + self._wall_offset_ns,
-            pid_tgid >> 32,
-            pid_tgid & _U32,
-            self._comms.get(comm) or self._comm(comm),
-            cpu,
-            words,
-            result,
-            strings,
-            None,
-            prints,
-        )
+            raise BadInputError(f"a record makes no sense: {error}") from None
+
+    def _run(
+        self, span: bytes | memoryview, at: int, step: int, length: int, count: int
+    ) -> Iterator[Call]:
+        """Records of one length, one behind the other: their words are unpacked in one go."""
+        known, comms, offset = self._known, self._comms, self._wall_offset_ns
+        rows = self._row(length).iter_unpack(span[at : at + step * count])
+        start = at + RING_HEADER_BYTES - step
+        for row in rows:
+            start += step
+            entry, exit, pid_tgid, cpu, index, comm, result = row[:_FIELDS]
+            function, behind, strings_at = known.get(index) or self._learn(index)
+            if behind > len(row):
+                raise struct.error(f"{length} bytes are too few for {function.signature.label}")
+            words = row[_FIELDS:behind]
+            strings: tuple[str | Unreadable, ...] = ()
+            prints: dict[str, Value] = {}
+            if strings_at or function.fields:
+                record = span[start : start + length]
+                strings = tuple([_string(record, place, words) for place in strings_at])
+                prints = _prints(function, record)
+            yield _make_call(
+                function,
+                entry,
+                exit - entry,
+                entry + offset,
+                pid_tgid >> 32,
+                pid_tgid & _U32,
+                comms.get(comm) or self._comm(comm),
+                cpu,
+                words,
+                result,
+                strings,
+                None,
+                prints,
+            )
+
+    def _row(self, length: int) -> struct.Struct:
+        """A record of so many bytes behind the ring's header: its own, then words as there are."""
+        row = self._rows.get(length)
+        if row is None:
+            slots = min((length - HEADER_BYTES) // SLOT_BYTES, MAX_SLOTS)
+            if slots < 0:
+                raise struct.error(f"{length} bytes are too few")
+            rest = length - HEADER_BYTES - SLOT_BYTES * slots + (-length & 7)
+            row = struct.Struct(f"<{RING_HEADER_BYTES}x{HEADER.format[1:]}{slots}Q{rest}x")
+            self._rows[length] = row
+        return row
 
     def _learn(self, index: int) -> _Known:
         """How records of a function are read, kept from its first record on."""
@@ -88,7 +122,7 @@ class Decoder:
             (first + STRING_BYTES * place, param.length_slot)
             for place, param in enumerate(function.signature.strings)
         )
-        known = (function, struct.Struct(f"<{layout.slots}Q").unpack_from, strings_at)
+        known = (function, _FIELDS + layout.slots, strings_at)
         self._known[index] = known
         return known
 

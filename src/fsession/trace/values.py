@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAULT",
+    "FIRST_ERRNO",
     "LOST",
     "Address",
     "Errno",
@@ -51,7 +52,7 @@ __all__ = [
 MAX_ERRNO = 4095  # include/linux/err.h
 TEXT_CHARS = 64
 _U64 = (1 << 64) - 1
-_FIRST_ERRNO = (1 << 64) - MAX_ERRNO  # of those that a word may hold
+FIRST_ERRNO = (1 << 64) - MAX_ERRNO  # of those that a word may hold
 _BITS_OF_ADDRESS = 47  # an unsigned number from here on is shown like an address
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\", 10: "\\n", 13: "\\r", 9: "\\t"}
 
@@ -125,7 +126,7 @@ def text(value: Value) -> str:
     """As the trace shows it: ``-12``, ``0xffff…``, ``"lo"``, ``{.a=1}``; None is a null pointer."""
     if type(value) is int:  # the two usual kinds first
         return f"{value:#x}" if value >> _BITS_OF_ADDRESS > 0 else str(value)
-    if type(value) is Pointer and 0 < value < _FIRST_ERRNO:
+    if type(value) is Pointer and 0 < value < FIRST_ERRNO:
         return f"{value:#x}"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -193,7 +194,7 @@ def result_reader(
 
         def read_result(word: int) -> Value:
             value = read(word)
-            if type(value) is not int or 0 <= value < _FIRST_ERRNO:
+            if type(value) is not int or 0 <= value < FIRST_ERRNO:
                 return value
             errno = _errno_of(value)
             return Errno(-errno) if errno else value

@@ -93,7 +93,6 @@ class Tracer:
         self._saved_entries = saved_entries
         self._vmlinux = vmlinux
         self._stack = ExitStack()
-        self._calls: list[Call] = []
         self._received = 0
         self._entered = False
         self._user_symbols: UserSymbols | None = None
@@ -128,7 +127,7 @@ class Tracer:
         self._functions = _Functions(self.selection, groups, self._places(host, stack))
         self._wall_offset_ns = _wall_offset_ns()
         self._decoder = Decoder(self._functions, self._wall_offset_ns)
-        self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], self._keep))
+        self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], _unused))
         programs.attach()
         self._host_words = host.description
 
@@ -140,14 +139,6 @@ class Tracer:
         from fsession.tracer.places import places
 
         return places(host, stack.enter_context(SourceLines(self._vmlinux)))
-
-    def _keep(self, record: memoryview) -> None:
-        if not self.is_done:
-            call = self._decoder.decode(record)
-            if self._wishes.has_user_stacks:
-                self._name_user_stacks(call)
-            self._calls.append(call)
-            self._received += 1
 
     def _name_user_stacks(self, call: Call) -> None:
         """While its process is there, to ask what its addresses are."""
@@ -179,8 +170,21 @@ class Tracer:
         A full ring buffer has some ten thousand calls: who wants them in small portions says how
         many at `most`.
         """
-        self._ring.poll(timeout_s, most)
-        calls, self._calls = self._calls, []
+        calls = self._take(most)
+        if not calls and timeout_s != 0 and self._ring.wait(timeout_s):
+            calls = self._take(most)
+        return calls
+
+    def _take(self, most: int | None) -> list[Call]:
+        """Calls that are there, as many as are wanted."""
+        if self._max_events is not None:
+            left = self._max_events - self._received
+            most = left if most is None else min(left, most)
+        calls = list(self._decoder.calls(self._ring.read_batch(most)))
+        self._received += len(calls)
+        if self._wishes.has_user_stacks:
+            for call in calls:
+                self._name_user_stacks(call)
         return calls
 
     def read_raw(self) -> bytes:
@@ -262,6 +266,10 @@ def _kernel() -> Host:
     from fsession.kernel import KernelHost
 
     return KernelHost()
+
+
+def _unused(_: memoryview) -> None:
+    """Records are read by the span."""
 
 
 def _wall_offset_ns() -> int:
