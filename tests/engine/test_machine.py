@@ -367,7 +367,7 @@ def test_threads_while_sessions_come_and_go(machine, program, numbers):
         for thread in crowd:
             thread.join()
     assert not wrong
-    assert changes > 10
+    assert changes > 1
     info = kept.info
     assert info.run_cnt + info.recursion_misses == 2 * calls * len(crowd)
     machine.graveyard.sweep()

@@ -82,17 +82,20 @@ class Place:
 
         return stack.enter_context(Script(words))
 
-    def host(self, stack: ExitStack) -> Host | None:
+    def host(self, stack: ExitStack, *, step: bool = False) -> Host | None:
         """None: this machine's kernel."""
-        return stack.enter_context(self.machine()) if self.is_engine else None
+        return stack.enter_context(self.machine(step=step)) if self.is_engine else None
 
-    def machine(self, calls: Sequence[Call] = ()) -> Machine:
+    def machine(self, calls: Sequence[Call] = (), *, step: bool = False) -> Machine:
         """With the libraries' functions, or with those that are called."""
-        if not self.libraries:
-            return open_machine(calls)
-        from fsession.engine.prototypes import library_machine
+        if self.libraries:
+            from fsession.engine.prototypes import library_machine
 
-        return library_machine(self.libraries, map(_declaration, self.declarations))
+            made = library_machine(self.libraries, map(_declaration, self.declarations))
+        else:
+            made = open_machine(calls)
+        made.step = click.echo if step else None
+        return made
 
 
 def _declaration(text: str) -> str:

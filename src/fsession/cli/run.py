@@ -47,6 +47,7 @@ __all__ = ["run"]
     metavar="'F(N, …)'",
     help="On the engine: call the function with these numbers, then end. Can be repeated.",
 )
+@click.option("--step", is_flag=True, help="On the engine: show each instruction that runs.")
 @verbose
 @quiet
 def run(
@@ -55,6 +56,7 @@ def run(
     timeout_s: float | None,
     place: Place,
     calls: tuple[str, ...],
+    step: bool,
     verbose: bool,
     quiet: bool,
 ) -> int:
@@ -67,13 +69,13 @@ def run(
     words = workload()
     if place.is_engine and words and calls:
         raise click.UsageError("--call or -- CMD")
-    if not place.is_engine and (calls or place.libraries or place.declarations):
-        raise click.UsageError("--call, --lib and --declare go with --on engine")
+    if not place.is_engine and (calls or step or place.libraries or place.declarations):
+        raise click.UsageError("--call, --step, --lib and --declare go with --on engine")
     if place.is_engine and not words:
-        return _call_on_engine(file, calls, place, strategy, quiet=quiet)
+        return _call_on_engine(file, calls, place, strategy, step=step, quiet=quiet)
     with ExitStack() as stack:
         process = place.workload(words, stack)
-        obj, read_events, events_fd = _load(file, stack, place.host(stack))
+        obj, read_events, events_fd = _load(file, stack, place.host(stack, step=step))
         printed = stack.enter_context(obj.require_host().printk_lines())
         printed.read(0)  # what others printed before
         ready = stack.enter_context(select.epoll())
@@ -97,12 +99,12 @@ def run(
 
 
 def _call_on_engine(
-    file: str, calls: tuple[str, ...], place: Place, strategy: str, *, quiet: bool
+    file: str, calls: tuple[str, ...], place: Place, strategy: str, *, step: bool, quiet: bool
 ) -> int:
     """Load, attach, call; then show what was printed and sent."""
     with ExitStack() as stack:
         wanted = [parse_call(text) for text in calls]
-        machine = stack.enter_context(place.machine(wanted))
+        machine = stack.enter_context(place.machine(wanted, step=step))
         obj, read_events, _ = _load(file, stack, machine)
         with obj.attach(strategy) as attachment:
             for call in wanted:

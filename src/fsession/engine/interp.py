@@ -6,10 +6,10 @@ with acquire and release: 6.15). A register is an int of 0 .. 2**64 - 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fsession.engine.check import check_code
-from fsession.engine.memory import Block, Memory
+from fsession.engine.memory import Block
 from fsession.errors import FsessionError, InternalError
 from fsession.isa.insn import offsets
 from fsession.isa.opcode import (
@@ -32,6 +32,7 @@ from fsession.isa.opcode import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fsession.engine.memory import Region
     from fsession.isa.insn import Insn, InsnOff
 
 __all__ = ["MAX_FRAMES", "MAX_LOOPS", "STACK_BYTES", "Interpreter", "RunError", "signed"]
@@ -135,6 +136,15 @@ class Frame:
         self.loops = MAX_LOOPS
 
 
+class Space(Protocol):
+    """Memory as a program sees it: `Memory`, or something less strict."""
+
+    def load(self, address: int, size: int) -> int: ...
+    def store(self, address: int, size: int, value: int) -> None: ...
+    def add(self, region: Region) -> None: ...
+    def remove(self, region: Region) -> None: ...
+
+
 class Interpreter:
     """Code and the memory it runs in.
 
@@ -146,7 +156,7 @@ class Interpreter:
     def __init__(
         self,
         insns: Sequence[Insn],
-        memory: Memory,
+        memory: Space,
         *,
         call: Callable[[Insn, Sequence[int]], int] | None = None,
         function: Callable[[int], int] | None = None,
@@ -169,7 +179,7 @@ class _Run:
     def __init__(
         self,
         insns: dict[InsnOff, Insn],
-        memory: Memory,
+        memory: Space,
         call: Callable[[Insn, Sequence[int]], int] | None,
         function: Callable[[int], int] | None,
         step: Callable[[InsnOff, Insn, Sequence[int]], None] | None,

@@ -75,6 +75,8 @@ _MULTI = tuple(kind for kind in KINDS if kind.name.endswith("_MULTI"))
 class Machine:
     """A world of its own: functions, maps, programs, links, printed lines.
 
+    With `step`, programs that are loaded run in the interpreter and tell it each instruction.
+
     >>> with Machine() as machine:
     ...     icmp_rcv = machine.define("int icmp_rcv(struct sk_buff *skb)", lambda skb: 0)
     ...     with Object.open("session.bpf.o").load(machine) as obj, obj.attach():
@@ -107,6 +109,7 @@ class Machine:
         self.lock = RLock()
         self.graveyard = Graveyard()
         self.printed: list[str] = []
+        self.step: Callable[[str], None] | None = None
         self.failures: list[BaseException] = []
         self._types = self._declared.types()
         if native() is not None:

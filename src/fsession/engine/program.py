@@ -27,6 +27,7 @@ from fsession.uapi import AttachType, ProgType
 if TYPE_CHECKING:
     from fsession.engine.jit.code import Code
     from fsession.engine.machine import Machine
+    from fsession.engine.step import Stepped
     from fsession.host import Fd, LoadRequest
 
 __all__ = ["CONTEXT_PROGRAMS", "SESSIONS", "EngineProgram", "load_program"]
@@ -51,9 +52,16 @@ class EngineProgram:
         self._code: Code = architecture().compile_code(insns, self._call_target)
         self.image = place(self._code.data)
         self._faults = faults().add(self.image, self._code)
+        self._stepped: Stepped | None = None
+        if machine.step is not None:
+            from fsession.engine.step import Stepped
+
+            self._stepped = Stepped(self, insns, self._call_target, machine.step)
 
     @property
     def entry(self) -> int:
+        if self._stepped is not None:
+            return self._stepped.address
         return self.image.entry(self._code)
 
     @property
