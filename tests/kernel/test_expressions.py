@@ -42,5 +42,5 @@ def test_expressions(host, batches):
                     if ours != theirs
                 ]
                 assert not wrong
-                compared += len(expected)
-    assert compared >= 2000
+        compared += len(batch["texts"])
+    assert compared >= 2030  # expressions of C, and functions of Python

@@ -1,4 +1,4 @@
-"""Random expressions of C over five variables, without undefined behaviour, and gcc's values."""
+"""Random expressions of C over five variables, without undefined behaviour: ours, and gcc's."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
+from fsession.lang.access import Typed
+from fsession.lang.build import Builder
+from fsession.lang.cexpr import CExpression
+from fsession.lang.ctypes import Integer
+from fsession.lang.ir import Test
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["NAMES", "TYPES", "Reference", "batches"]
+    from fsession.lang.ctypes import Catalog
+
+__all__ = ["NAMES", "TYPES", "Reference", "batches", "compiled"]
 
 NAMES = "abcde"
 TYPES = {
     "signed char": (1, True), "unsigned char": (1, False), "short": (2, True),
     "unsigned short": (2, False), "int": (4, True), "unsigned int": (4, False),
     "long": (8, True), "unsigned long": (8, False), "_Bool": (1, False),
+    "long long": (8, True), "unsigned long long": (8, False),
 }  # fmt: skip
 _CONSTANTS = ("0", "1", "-1", "2", "7", "0x7f", "255u", "0x80000000", "4294967295", "1l << 40",
               "0xffffffffffffffff", "'a'", "'\\xff'", "077", "100000ul")  # fmt: skip
@@ -65,6 +74,31 @@ def batches(count: int) -> st.SearchStrategy[tuple[list[str], list[str], list[tu
         st.lists(expressions, min_size=count, max_size=count),
         st.lists(st.tuples(*[words] * 5), min_size=6, max_size=6),
     )
+
+
+def compiled(catalog: Catalog, types: list[str], text: str, name: str):
+    """A function of five words, with the expression's value."""
+    build = Builder(name, len(NAMES))
+    variables = {}
+    for letter, type_name, word in zip(NAMES, types, build.function.params, strict=True):
+        variables[letter] = _variable(build, type_name, word)
+    expression = CExpression(catalog, build, variables)
+    found = expression.compile(text)
+    assert isinstance(found, Typed)
+    build.give_back(found.value)
+    return build.function
+
+
+def _variable(build: Builder, type_name: str, word: int):
+    size, signed = TYPES[type_name]
+    type = Integer(size, signed, type_name, is_bool=type_name == "_Bool")
+
+    def value() -> Typed:
+        if type.is_bool:
+            return Typed(type, build.compare(Test.NE, word, build.const(0)))
+        return Typed(type, build.extend(word, 8 * size, signed=signed))
+
+    return value
 
 
 class Reference:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,28 @@ from fsession.btf.catalog import Types
 from fsession.isa.insn import encode
 from fsession.lang.ctypes import Catalog
 from fsession.lang.source import Source
-from lang.expressions import Reference, batches
+from lang.expressions import Reference, batches, compiled
 from lang.run import U64, load_request
-from lang.test_meaning import compiled
 from lang.test_python import FUNCTIONS, INPUTS
 from lang.test_python import compiled as compiled_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fsession.host import LoadRequest
     from fsession.lang.ir import Function
 
 COUNT, SIZE = 40, 50
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A program of functions (see `run.caller`), and for each input what each of them gives."""
+
+    request: LoadRequest
+    texts: Sequence[str]
+    inputs: Sequence[Sequence[int]]
+    expected: Sequence[Sequence[int]]
 
 
 def generated() -> list[tuple[list[str], list[str], list[tuple[int, ...]]]]:
@@ -52,7 +63,7 @@ def generated() -> list[tuple[list[str], list[str], list[tuple[int, ...]]]]:
     return found
 
 
-def make(types: Types) -> Iterator[dict[str, Any]]:
+def make(types: Types) -> Iterator[Batch]:
     catalog = Catalog(types)
     with tempfile.TemporaryDirectory() as folder:
         for number, (kinds, texts, inputs) in enumerate(generated()):
@@ -72,16 +83,21 @@ def _batch(
     texts: Sequence[str],
     inputs: Sequence[tuple[int, ...]],
     expected: Sequence[Sequence[int]],
-) -> dict[str, Any]:
-    request = load_request(functions, len(inputs[0]))
+) -> Batch:
+    words = [[word & U64 for word in row] for row in inputs]
+    return Batch(load_request(functions, len(inputs[0])), texts, words, expected)
+
+
+def _as_json(batch: Batch) -> dict[str, Any]:
+    request = batch.request
     assert request.types is not None
     return {
         "insns": encode(request.insns).hex(),
         "types": request.types.data.hex(),
         "funcs": [(info.at, info.type) for info in request.funcs],
-        "texts": list(texts),
-        "inputs": [[word & U64 for word in words] for words in inputs],
-        "expected": [list(row) for row in expected],
+        "texts": batch.texts,
+        "inputs": batch.inputs,
+        "expected": batch.expected,
     }
 
 
@@ -91,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     types = Types.from_bytes(arguments.btf.read_bytes(), name="vmlinux")
-    arguments.out.write_text(json.dumps(list(make(types))))
+    arguments.out.write_text(json.dumps(list(map(_as_json, make(types)))))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fsession.lang.ir import Function
 
-__all__ = ["caller", "load_request", "run"]
+__all__ = ["caller", "load_request", "results", "run"]
 
 U64 = (1 << 64) - 1
 
@@ -63,14 +63,18 @@ def load_request(functions: Sequence[Function], params: int) -> LoadRequest:
 
 def run(host, functions: Sequence[Function], inputs: Sequence[tuple[int, ...]]) -> list[list[int]]:
     """For each of `inputs` what each function gives, as unsigned 64 bits."""
-    params = len(inputs[0])
-    results = []
-    with host.load(load_request(functions, params)) as program:
+    return results(host, load_request(functions, len(inputs[0])), inputs, len(functions))
+
+
+def results(
+    host, request: LoadRequest, inputs: Sequence[Sequence[int]], count: int
+) -> list[list[int]]:
+    """For each of `inputs` what each of `count` functions gives, as unsigned 64 bits."""
+    found = []
+    with host.load(request) as program:
         for words in inputs:
-            size = params + len(functions)
+            params = len(words)
             context = struct.pack(f"<{params}Q", *(word & U64 for word in words))
-            done = program.test_run(ctx=context.ljust(8 * size, b"\0"))
-            results.append(
-                list(struct.unpack_from(f"<{len(functions)}Q", done.ctx_out, 8 * params))
-            )
-    return results
+            done = program.test_run(ctx=context.ljust(8 * (params + count), b"\0"))
+            found.append(list(struct.unpack_from(f"<{count}Q", done.ctx_out, 8 * params)))
+    return found
