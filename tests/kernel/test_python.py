@@ -186,6 +186,17 @@ def test_events(strategy, host, tid, tmp_path):
     assert first.own == (os.getpid(), comm, 11)
     assert any("sys_setpriority+0x" in name for name in first.stack)
     assert len(first.short) == 2
+    assert _is_code(int(first.caller[0], 16))
+
+
+def _is_code(address):
+    """Whether it is in a mapping of this process that can be executed."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, rights, *_ = line.split()
+        start, end = (int(word, 16) for word in place.split("-"))
+        if start <= address < end:
+            return "x" in rights
+    return False
 
 
 def test_refused(host, capfd):

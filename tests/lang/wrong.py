@@ -326,6 +326,11 @@ def with_stack():
     fsession.emit(stack=fsession.kstack())
 
 
+@wrong("ustack() takes how many calls to keep at most")
+def stack_of_what(ctx):
+    fsession.emit(stack=fsession.ustack(depth=3))
+
+
 @wrong("the depth of a stack is a constant")
 def deep_stack(ctx):
     fsession.emit(stack=fsession.kstack(500))

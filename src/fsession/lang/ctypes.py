@@ -21,6 +21,7 @@ __all__ = [
     "CHAR",
     "INT",
     "LONG",
+    "PROGRAM_CONTEXTS",
     "U8",
     "U16",
     "U32",
@@ -114,6 +115,7 @@ class Stack:
     """In events: how many bytes of addresses there are, or a negative errno, then the addresses."""
 
     depth: int
+    of_process: bool = False
 
     @property
     def size(self) -> int:
@@ -136,6 +138,16 @@ INT = Integer(4, True, "int")
 LONG = Integer(8, True, "long")
 U8, U16, U32, U64 = (Integer(size, False, f"u{8 * size}") for size in (1, 2, 4, 8))
 BOOL = Integer(1, False, "bool", is_bool=True)
+
+
+# What a BPF program's BTF calls its context is another struct in the kernel (bpf_ctx_convert).
+PROGRAM_CONTEXTS = frozenset(
+    {
+        "__sk_buff", "xdp_md", "bpf_sock", "bpf_sock_addr", "bpf_sock_ops", "sk_msg_md",
+        "bpf_sysctl", "bpf_sockopt", "sk_reuseport_md", "bpf_sk_lookup", "bpf_perf_event_data",
+        "bpf_raw_tracepoint_args", "pt_regs",
+    }
+)  # fmt: skip
 
 
 @frozen

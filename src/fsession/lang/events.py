@@ -8,6 +8,7 @@
 | structs, unions | a named tuple of all members, those of anonymous ones as its own |
 | other arrays | a tuple |
 | ``kstack()`` | a tuple of names, the innermost call first |
+| ``ustack()`` | a tuple of addresses, as texts |
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ def _reader(type: CType, catalog: Catalog, symbols: Symbols) -> Reader:
     if is_text(type):
         return lambda raw: raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
     match type:
-        case Stack():
-            return lambda raw: _stack(raw, symbols)
+        case Stack(of_process=of_process):
+            names = _addresses if of_process else symbols
+            return lambda raw: _stack(raw, names)
         case Array(of=of, count=count):
             return _array_reader(of, count, _reader(of, catalog, symbols))
         case Record():

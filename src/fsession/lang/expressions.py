@@ -9,7 +9,7 @@ from typing import Any
 
 from fsession.lang import lookup, texts
 from fsession.lang.access import Place, Typed
-from fsession.lang.ctypes import BOOL, Array, Integer, Pointer, Record
+from fsession.lang.ctypes import BOOL, Array, Integer, Opaque, Pointer, Record
 from fsession.lang.forms import call_form
 from fsession.lang.intrinsics import Intrinsic
 from fsession.lang.ir import Test
@@ -57,7 +57,10 @@ class Expressions(Operators):
         """``p.name``: through a pointer as through a struct."""
         place = self.place_of(item, node.value)
         if not isinstance(place.type, Record):
-            raise self.fail(node, f"{place.type} has no members", "it is no struct and no union")
+            hint = "it is no struct and no union"
+            if isinstance(place.type, Opaque) and place.type.name.startswith("struct "):
+                hint = "a BPF program's context has another layout in the kernel's memory"
+            raise self.fail(node, f"{place.type} has no members", hint)
         field = self.catalog.member(place.type, node.attr)
         if field is None:
             near = self.catalog.near_members(place.type, node.attr)

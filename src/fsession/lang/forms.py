@@ -239,14 +239,18 @@ def _printed(e: Expressions, node: ast.expr) -> Value:
     return e.value(item, node).value
 
 
-def _kstack(e: Expressions, node: ast.Call) -> Item:
-    """``kstack()``, or ``kstack(16)``: the innermost 16 calls of the kernel's stack."""
-    if node.keywords or len(node.args) > 1:
-        raise e.fail(node, "kstack() takes how many calls to keep at most")
-    depth = e.static_int(node.args[0]) if node.args else STACK_DEPTH
-    if depth is None or not 0 < depth <= MAX_DEPTH:
-        raise e.fail(node, "the depth of a stack is a constant", f"from 1 to {MAX_DEPTH}")
-    return Frames(depth)
+def _frames(name: str, *, of_process: bool) -> Callable[[Expressions, ast.Call], Item]:
+    """``kstack()``, or ``kstack(16)``: the innermost 16 calls."""
+
+    def form(e: Expressions, node: ast.Call) -> Item:
+        if node.keywords or len(node.args) > 1:
+            raise e.fail(node, f"{name}() takes how many calls to keep at most")
+        depth = e.static_int(node.args[0]) if node.args else STACK_DEPTH
+        if depth is None or not 0 < depth <= MAX_DEPTH:
+            raise e.fail(node, "the depth of a stack is a constant", f"from 1 to {MAX_DEPTH}")
+        return Frames(depth, of_process)
+
+    return form
 
 
 def _swapped(bits: int, name: str) -> Callable[[Expressions, ast.Call], Item]:
@@ -264,7 +268,8 @@ _FORMS: dict[str, Callable[[Expressions, ast.Call], Item]] = {
     "session_cookie": _cookie,
     "ret": _ret,
     "emit": emit_record,
-    "kstack": _kstack,
+    "kstack": _frames("kstack", of_process=False),
+    "ustack": _frames("ustack", of_process=True),
     "printk": _printk,
     "trace_printk": _printk,
     "buffer": _buffer,

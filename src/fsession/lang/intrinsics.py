@@ -33,6 +33,7 @@ FORMS = {
     "ret": "what the function returned",
     "emit": "send an event",
     "kstack": "the kernel's stack, for an event",
+    "ustack": "the process's stack, for an event",
     "printk": "a line to the kernel's trace pipe",
     "trace_printk": "the same by the helper's name",
     "buffer": "bytes on the stack, for helpers to fill",

@@ -13,7 +13,16 @@ from fsession.errors import BadInputError
 from fsession.lang.access import Typed
 from fsession.lang.arith import S64
 from fsession.lang.build import Builder
-from fsession.lang.ctypes import VOID, Catalog, Integer, Pointer, Record
+from fsession.lang.ctypes import (
+    PROGRAM_CONTEXTS,
+    VOID,
+    Catalog,
+    CType,
+    Integer,
+    Opaque,
+    Pointer,
+    Record,
+)
 from fsession.lang.expressions import Expressions
 from fsession.lang.link import finish, link
 from fsession.lang.objects import Function, Global, Map
@@ -236,7 +245,7 @@ class _Compiler:
         slot = 0
         found: dict[str, Argument] = {}
         for param in proto.params:
-            type = self.catalog.of(param.type)
+            type = self._type_of(param.type)
             pointer = _is_known_pointer(type) and not self.is_program
             plain = direct and (isinstance(type, Integer | Record) or pointer)
             found[param.name] = Argument(param.name, type, slot, plain)
@@ -245,6 +254,14 @@ class _Compiler:
             type = self.catalog.of(proto.type)
             found[RESULT] = Argument(RESULT, type, slot if direct else RESULT_SLOT, direct)
         return found
+
+    def _type_of(self, id: TypeId) -> CType:
+        """Without the layout of a BPF program's context, which is not the one in memory."""
+        type = self.catalog.of(id)
+        to = type.to if self.is_program and isinstance(type, Pointer) else None
+        if isinstance(to, Record) and to.name in PROGRAM_CONTEXTS:
+            return Pointer(Opaque(f"struct {to.name}"))
+        return type
 
     def _many(self) -> dict[str, dict[str, Argument]]:
         """Of the functions that a pattern stands for, those that can be traced."""

@@ -32,6 +32,7 @@ __all__ = ["emit_record"]
 
 TEXT_BYTES = 64  # of what a char * points to
 MAX_BYTES = 4096  # of one field
+USER_STACK = 1 << 8  # BPF_F_USER_STACK
 
 
 def emit_record(e: Expressions, node: ast.Call) -> Item:
@@ -68,10 +69,11 @@ def _field_type(e: Expressions, item: Item, node: ast.expr) -> CType:
     match item:
         case Static(value=str() as text):
             return Array(CHAR, len(text.encode()) + 1)
-        case Frames(depth=depth):
+        case Frames(depth=depth, of_process=of_process):
             if e.context is None:
-                raise e.fail(node, "kstack() is for the program itself, not for its functions")
-            return Stack(depth)
+                name = "ustack" if of_process else "kstack"
+                raise e.fail(node, f"{name}() is for the program itself, not for its functions")
+            return Stack(depth, of_process)
         case Place(type=Array() | Record() as type):
             return _whole(e, type, node)
         case Maybe():
@@ -106,7 +108,8 @@ def _fill(
         assert e.context is not None
         size = build.const(type.size - WORD_BYTES)
         to = build.add(record, offset + WORD_BYTES)
-        status = build.helper(FuncId.get_stack, e.context.value, to, size, build.const(0))
+        flags = build.const(USER_STACK if type.of_process else 0)
+        status = build.helper(FuncId.get_stack, e.context.value, to, size, flags)
         build.store(record, offset, status, WORD_BYTES, Space.MAP)
     elif isinstance(item, Place):  # what can't be read is 0
         user = item.trust is Trust.USER

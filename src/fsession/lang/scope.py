@@ -55,9 +55,10 @@ class Many:
 
 @frozen
 class Frames:
-    """The innermost `depth` calls of the kernel's stack."""
+    """The innermost `depth` calls of the kernel's stack, or the process's."""
 
     depth: int
+    of_process: bool = False
 
 
 Item = Typed | Place | Static | Argument | Context | Maybe | Many | Frames

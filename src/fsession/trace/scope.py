@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fsession.frozen import frozen
 from fsession.lang.build import Builder
 from fsession.lang.cexpr import CExpression
-from fsession.lang.ctypes import CType, Opaque, Pointer, Record
+from fsession.lang.ctypes import PROGRAM_CONTEXTS, CType, Opaque, Pointer, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,15 +47,6 @@ ALWAYS = "__"
 """In front of a name of `NAMES`: that one, even where an argument has the name."""
 
 _ALWAYS = frozenset(ALWAYS + name for name in NAMES)
-
-# What a BPF program's BTF calls its context is another struct in the kernel (bpf_ctx_convert).
-_CONTEXTS = frozenset(
-    {
-        "__sk_buff", "xdp_md", "bpf_sock", "bpf_sock_addr", "bpf_sock_ops", "sk_msg_md",
-        "bpf_sysctl", "bpf_sockopt", "sk_reuseport_md", "bpf_sk_lookup", "bpf_perf_event_data",
-        "bpf_raw_tracepoint_args", "pt_regs",
-    }
-)  # fmt: skip
 
 
 @frozen
@@ -148,6 +139,6 @@ def _nothing() -> NoReturn:
 def _known(type: CType, *, is_program: bool) -> CType:
     """Without the layout of a BPF program's context, which is not the one in memory."""
     to = type.to if is_program and isinstance(type, Pointer) else None
-    if isinstance(to, Record) and to.name in _CONTEXTS:
+    if isinstance(to, Record) and to.name in PROGRAM_CONTEXTS:
         return Pointer(Opaque(f"struct {to.name}"))
     return type

@@ -29,5 +29,6 @@ def events(ctx, p, nice):
         own=own,
         stack=fsession.kstack(),
         short=fsession.kstack(2),
+        caller=fsession.ustack(4),
         at_return=fsession.session_is_return(ctx),
     )
