@@ -43,6 +43,25 @@ def test_below_zero():
     assert spans == [["-3", "-2"], ["-1", "-1"], ["0", "0"], ["1", "1"], ["2", "3"]]
 
 
+def test_ends_that_are_open():
+    """What is above the last bucket and below the first has no bound to show."""
+    out = io.StringIO()
+    buckets = Linear(0, 100, 50, signed=True)
+    row = Distribution((), {0: (1, -5), 1: (2, 9), 3: (7, 9000)}, buckets)
+    text = HistText(out, "count", [], quiet=True)
+    text.heat([row])
+    text.end([row], SUMMARY)
+    scale, _, _, *bars, figures, _ = out.getvalue().splitlines()
+    assert scale.strip() == "|… to …"
+    assert [" ".join(bar.split("|")[0].split()[:-1]) for bar in bars] == [
+        "… -1",
+        "0 … 49",
+        "50 … 99",
+        "100 …",
+    ]
+    assert figures.endswith("p90 100 …   p99 100 …")
+
+
 def test_heat():
     out = io.StringIO()
     text = HistText(out, "len", [])

@@ -112,8 +112,9 @@ def outputs(
     `live`: the calls happen here and now.
     """
     rare_collections()
+    make_sink = _maker(to, text)  # before the file is made: it may need a package that is not there
     with output(to.path) as out:
-        sinks = [_sink(to, text, out)] if to.writes else []
+        sinks = [make_sink(out)] if to.writes else []
         if to.otlp:
             make = load("fsession.sinks.otlp", "OtlpSink", "--otlp", "otlp")
             sinks.append(make(to.otlp, live=live))
@@ -148,18 +149,21 @@ class Tee:
             sink.end(summary)
 
 
-def _sink(to: Output, text: Callable[[TextIO], Sink], out: TextIO) -> Sink:
+def _maker(to: Output, text: Callable[[TextIO], Sink]) -> Callable[[TextIO], Sink]:
     kind = to.kind or TEXT
     if kind == TEXT:
-        return text(out)
+        return text
     form = FORMATS[kind]
-    if form.binary and out.isatty():
-        error = BadInputError(f"{kind} is not for terminals")
-        raise error.hint("write it to a file: -o FILE")
-    sink: Sink = load(f"fsession.sinks.{form.module}", form.sink, f"--format {kind}", form.extra)(
-        out.buffer if form.binary else out
-    )
-    return sink
+    sink = load(f"fsession.sinks.{form.module}", form.sink, f"--format {kind}", form.extra)
+
+    def make(out: TextIO) -> Sink:
+        if form.binary and out.isatty():
+            error = BadInputError(f"{kind} is not for terminals")
+            raise error.hint("write it to a file: -o FILE")
+        made: Sink = sink(out.buffer if form.binary else out)
+        return made
+
+    return make
 
 
 def load(module: str, name: str, option: str, extra: str) -> Any:

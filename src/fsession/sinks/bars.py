@@ -27,6 +27,7 @@ PERCENTILES = (0.5, 0.9, 0.99)
 _SHADES = " ░▒▓█"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _TIME = "duration"
+_OPEN = frozenset({-(1 << 63), (1 << 63) - 1, (1 << 64) - 1})  # bounds that are none
 
 
 class HistText:
@@ -65,7 +66,8 @@ class HistText:
         stop = max(last + 1, old.stop) if old else last + 1
         self._places = range(start, stop)
         low, high = _bounds_of_rank(buckets, start)[0], _bounds_of_rank(buckets, stop - 1)[1]
-        self._out.write(f"{'':18} |{self._number(low)} to {self._number(high)}\n")
+        scale = f"{self._number(low) or '…'} to {self._number(high) or '…'}"
+        self._out.write(f"{'':18} |{scale}\n")
 
     def end(self, rows: Sequence[Distribution], summary: Summary) -> None:
         """The distributions of the whole time."""
@@ -94,7 +96,8 @@ class HistText:
         parts = [count(row.count, "call"), f"average {self._number(round(row.average))}"]
         for share in PERCENTILES:
             low, high = row.percentile(share)
-            parts.append(f"p{share * 100:g} {self._number(low)} … {self._number(high)}")
+            bounds = f"{self._number(low)} … {self._number(high)}".strip()
+            parts.append(f"p{share * 100:g} {bounds}")
         return "   ".join(parts)
 
     def _name(self, row: Distribution) -> str:
@@ -102,6 +105,9 @@ class HistText:
         return "   ".join(f"{name} = {text(value)}" for name, value in pairs)
 
     def _number(self, number: int) -> str:
+        """ "" for the end of a bucket that has none."""
+        if number in _OPEN:
+            return ""
         return duration(number) if self._of == _TIME and number >= 0 else f"{number}"
 
 
