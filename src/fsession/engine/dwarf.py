@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import IO
 
-    from elftools.dwarf.compileunit import CompileUnit
     from elftools.dwarf.die import DIE
+    from elftools.dwarf.dwarfinfo import DWARFInfo
 
     from fsession.engine.collected import Collected
 
@@ -74,14 +74,14 @@ def read_prototypes(file: IO[bytes], into: Collected, wanted: frozenset[int]) ->
         elf = ELFFile(file)
         if not elf.has_dwarf_info(strict=True):
             return {}
-        return _Reader(into).read(elf.get_dwarf_info().iter_CUs(), wanted)
+        return _Reader(into, elf.get_dwarf_info()).read(wanted)
     except (ELFError, DWARFError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise BadInputError(f"debug info that can't be read: {error!r}") from None
 
 
 class _Reader:
-    def __init__(self, into: Collected) -> None:
-        self._into = into
+    def __init__(self, into: Collected, dwarf: DWARFInfo) -> None:
+        self._into, self._dwarf = into, dwarf
         self._known: dict[int, TypeId] = {}
         self._by_value: dict[tuple[int, bool], bool] = {}
         self._makers: dict[str, Callable[[DIE], TypeId]] = {
@@ -95,17 +95,31 @@ class _Reader:
             **dict.fromkeys(_STRUCTS, self._struct),
         }
 
-    def read(self, units: Iterator[CompileUnit], wanted: frozenset[int]) -> dict[int, TypeId]:
+    def read(self, wanted: frozenset[int]) -> dict[int, TypeId]:
         found = {}
-        for unit in units:
+        for unit in self._dwarf.iter_CUs():
             top = unit.get_top_DIE()
             language = _number(top, "DW_AT_language")
             for die in _functions(top):
-                address = _number(die, "DW_AT_low_pc")
+                address = self._start(die, top)
                 if address in wanted and address not in found:
                     about = _origin(die)
                     found[address] = self._prototype(die, about, language in _CPLUSPLUS)
         return found
+
+    def _start(self, die: DIE, top: DIE) -> int:
+        """Where a function's code begins: the first of its pieces, if there are several."""
+        ranges = die.attributes.get("DW_AT_ranges")
+        lists: Any = self._dwarf.range_lists() if ranges else None
+        if ranges is None or lists is None:
+            return _number(die, "DW_AT_low_pc")
+        base = _number(top, "DW_AT_low_pc")
+        for entry in lists.get_range_list_at_offset(ranges.value, cu=die.cu):
+            if hasattr(entry, "base_address"):
+                base = entry.base_address
+            else:
+                return int(entry.begin_offset + (0 if entry.is_absolute else base))
+        return 0
 
     def _prototype(self, die: DIE, about: DIE, by_address: bool | None = None) -> TypeId:
         """`by_address`: of a function; whether objects may be passed by their address."""
@@ -247,8 +261,9 @@ class _Reader:
 def _functions(die: DIE) -> Iterator[DIE]:
     """Functions with code, also those of namespaces and classes."""
     for child in die.iter_children():
-        if child.tag == "DW_TAG_subprogram" and "DW_AT_low_pc" in child.attributes:
-            yield child
+        if child.tag == "DW_TAG_subprogram":
+            if "DW_AT_low_pc" in child.attributes or "DW_AT_ranges" in child.attributes:
+                yield child
         elif child.tag in ("DW_TAG_namespace", *_STRUCTS):
             yield from _functions(child)
 

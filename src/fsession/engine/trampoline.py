@@ -17,6 +17,7 @@ from fsession.engine.jit.plan import Node, Plan
 from fsession.engine.memory import Block, peek, poke
 from fsession.engine.native import images
 from fsession.engine.threads import GONE, INSIDE, threads
+from fsession.engine.unwind import watch
 from fsession.errors import KernelError
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class Trampoline:
             raise KernelError(what, errno.E2BIG)
         image = place(code)
         image.holds = tuple(self._attached)
+        watch(image, images().unwind_rules(plan))
         return image
 
     def _make_stub(self) -> None:

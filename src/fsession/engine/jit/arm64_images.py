@@ -33,12 +33,13 @@ from fsession.engine.jit.arm64 import (
 )
 from fsession.engine.jit.code import Buffer
 from fsession.engine.jit.plan import IS_RETURN, Place, Plan, Stub, places
+from fsession.engine.unwind import Rules, advance, define_cfa, offset
 
 if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.plan import Node
 
-__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub"]
+__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub", "unwind_rules"]
 
 REACH = 1 << 26
 ARGUMENTS = tuple(range(8))
@@ -172,6 +173,24 @@ class _Frame:
 def image(plan: Plan) -> bytes:
     """The trampoline's code for one set of nodes."""
     return _Image(plan).build()
+
+
+def unwind_rules(plan: Plan) -> Rules:
+    """Of `image`: fp, lr and x19 are kept, everything else is the caller's; sp is 31."""
+    frame = _Frame(plan)
+    saved = len(add_imm(SP, SP, -frame.size)) + len(_store(_BLOCK, SP, frame.block))
+    return Rules(
+        LR,
+        define_cfa(31, 0),
+        advance(4)
+        + define_cfa(31, 16)
+        + offset(FP, 16)
+        + offset(LR, 8)
+        + advance(len(add_imm(FP, SP, 0)))
+        + define_cfa(FP, 16)
+        + advance(saved)
+        + offset(_BLOCK, 16 + frame.size - frame.block),
+    )
 
 
 class _Image:

@@ -112,6 +112,7 @@ class Image:
     def __init__(self, address: int, size: int) -> None:
         self.address, self.size = address, size
         self.holds: tuple[object, ...] = ()  # what the code points to
+        self.before_close: Callable[[], None] | None = None
 
     def entry(self, code: Code, slot: int = 0) -> int:
         """Address of the function at `slot`."""
@@ -124,6 +125,8 @@ class Image:
     def close(self) -> None:
         size, self.size = self.size, 0
         if size:
+            if self.before_close:
+                self.before_close()
             _libc.munmap(self.address, size)
 
 

@@ -30,12 +30,13 @@ from fsession.engine.jit.x86_64 import (
     rr,
     thread_pointer_load,
 )
+from fsession.engine.unwind import Rules, advance, define_cfa, offset
 
 if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.plan import Node
 
-__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub"]
+__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub", "unwind_rules"]
 
 REACH = 1 << 30
 ARGUMENTS = (RDI, RSI, RDX, RCX, R8, R9)
@@ -136,6 +137,24 @@ class _Frame:
 def image(plan: Plan) -> bytes:
     """The trampoline's code for one set of nodes."""
     return _Image(plan).build()
+
+
+def unwind_rules(plan: Plan) -> Rules:
+    """Of `image`: rbp and rbx are kept, everything else is the caller's. DWARF numbers registers in
+    its own way (System V ABI, 3.6.2): rbx 3, rbp 6, rsp 7, return address 16."""
+    frame = _Frame(plan)
+    saved = len(ri(5, RSP, frame.size)) + len(rm(0x89, RBX, RBP, frame.rbx))
+    return Rules(
+        16,
+        define_cfa(7, 8) + offset(16, 8),
+        advance(len(push(RBP)))
+        + define_cfa(7, 16)
+        + offset(6, 16)
+        + advance(len(rr(0x89, RSP, RBP)))
+        + define_cfa(6, 16)
+        + advance(saved)
+        + offset(3, 16 - frame.rbx),
+    )
 
 
 class _Image:
