@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import re
 import weakref
@@ -28,6 +29,8 @@ class TaskStorage:
     """One map's words; `distance` is from a task to its word."""
 
     def __init__(self, what: str) -> None:
+        if not _free:
+            gc.collect()  # machines that are gone, with their maps
         if not _free:
             raise KernelError(what, errno.ENOMEM).hint(
                 f"a process has room for {STORAGE_LIMIT} maps of task storage"
