@@ -132,3 +132,12 @@ def test_graph_of_a_script(fsession):
     below = done.stdout.partition("  twice(a=0) {\n")[2]
     assert "    add(a=0, b=0) = 0\n" in below
     assert below.splitlines()[-1].startswith("1 tree · 2 calls · 0 lost · 0 missed · ")
+
+
+def test_recording_of_a_script(fsession):
+    script = ("script.py", "./libx.so", "2")
+    done = fsession("record", "-o", "calls.fsession", *ON, "*", "--", *script)
+    assert (done.returncode, done.stdout) == (3, "done\n")
+    assert "4 calls · 0 lost · 0 missed" in done.stderr
+    shown = fsession("replay", "calls.fsession").stdout
+    assert shown.count("twice(a=") == 2

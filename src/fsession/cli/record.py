@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fsession.cli.engine import Place, place_options
 from fsession.cli.follow import follow, workload_status
 from fsession.cli.options import WorkloadCommand, workload
 from fsession.cli.report import warn
 from fsession.cli.trace import trace as trace_command
-from fsession.cli.workload import Workload
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -24,14 +25,15 @@ __all__ = ["record"]
 _OUTPUT = click.Option(
     ["-o", "--output", "path"], required=True, metavar="FILE", help="The recording, made new."
 )
-_OF_TRACE = [
-    item for item in trace_command.params if item.name not in ("kind", "path", "otlp", "dry_run")
-]
+_NOT_OF_TRACE = {"kind", "path", "otlp", "dry_run", *(place.name for place in fields(Place))}
+_OF_TRACE = [item for item in trace_command.params if item.name not in _NOT_OF_TRACE]
 
 
 @click.command(cls=WorkloadCommand, params=[*_OF_TRACE, _OUTPUT])
+@place_options
 def record(
     targets: tuple[str, ...],
+    place: Place,
     timeout_s: float | None,
     path: str,
     verbose: bool,
@@ -45,13 +47,14 @@ def record(
     """
     with ExitStack() as stack:
         words = workload()
-        process = stack.enter_context(Workload(words)) if words else None
+        place.check(words, dry_run=False)
+        process = place.workload(words, stack)
         from fsession.recording import RecordingWriter
         from fsession.recording.header import Header
         from fsession.sinks import summary_line
         from fsession.tracer import trace
 
-        tracer = trace(*targets, **options)
+        tracer = trace(*targets, host=place.host(stack), **options)
         if path == "-":
             raise BadInputError("a recording is a file: give its name")
         out = stack.enter_context(Path(path).open("wb", buffering=0))
