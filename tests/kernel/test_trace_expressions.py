@@ -172,6 +172,15 @@ def test_objects_and_stacks(trace, tmp_path):
     assert summary.faulted == 0
 
 
+def test_an_address_of_the_process(trace):
+    """A system call's ``struct sockaddr *`` is the process's, which BTF does not say."""
+    with trace("__sys_connect", objects=True) as tracer, socket.socket() as one:
+        assert one.connect_ex(("127.0.0.1", 9))
+        (call,), summary = finish(tracer)
+    assert call.prints["uservaddr"] == "127.0.0.1:9"
+    assert summary.faulted == 0
+
+
 def test_expanded(trace):
     with trace(NICE, expand=True, filter="nice == 4") as tracer:
         nice(4)

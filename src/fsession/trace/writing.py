@@ -123,8 +123,9 @@ def _is_word(type: CType, field: Field) -> bool:
 
 
 def _copy(e: CExpression, item: Typed | Place, to: Value, size: int, *, is_text: bool) -> Value:
-    """Bytes from where the item is, or points to. BTF made by gcc does not say which plain
-    pointers are the process's: those are looked for in the kernel's memory first."""
+    """Bytes from where the item is, or points to. BTF made by gcc does not say which pointers are
+    the process's (``struct sockaddr *`` of a system call): they are looked for in the kernel's
+    memory first."""
     build = e.build
     kernel, user = (_KERNEL_TEXT, _USER_TEXT) if is_text else (_KERNEL, _USER)
     helpers: tuple[FuncId, ...] = (kernel,)
@@ -133,7 +134,7 @@ def _copy(e: CExpression, item: Typed | Place, to: Value, size: int, *, is_text:
     else:
         pointer = e.value(item, None)
         source, trust = pointer.value, pointer.trust
-        helpers = (kernel, user) if trust is Trust.NUMBER else helpers
+        helpers = (kernel, user) if trust is not Trust.MEMORY else helpers
     helpers = (user,) if trust is Trust.USER else helpers
     status = build.helper(helpers[0], to, build.const(size), source)
     for helper in helpers[1:]:
