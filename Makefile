@@ -65,6 +65,7 @@ demo: $(VENV)/.ready
 bench: setup-test
 	@$(PYTHON) bench/run.py
 	@PYTHONPATH=scripts $(PYTHON) bench/lang.py
+	@$(PYTHON) bench/verify.py
 
 # Attach to every function of a kernel that is called safe, under load: make soak KERNEL=6.12.
 soak: setup-test
@@ -78,6 +79,7 @@ fuzz: setup-test
 	@$(PYTHON) fuzz/fuzz_engine.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_recording.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_lang.py --count $(COUNT)
+	@$(PYTHON) fuzz/run_accepted.py --count $(COUNT)
 
 # The constants and layouts of the kernel's ABI, from the BTF of Linux $(KERNEL).
 generate: setup-test

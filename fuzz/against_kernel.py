@@ -8,6 +8,8 @@ first program. The exit status is 1 if one was accepted here that the kernel ref
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import sys
 import tempfile
@@ -134,17 +136,38 @@ class Tally:
                 print(f"\n-- {side}: {text}")
 
 
+def digest(found: list[Subject]) -> str:
+    """Of the programs, without ids of the kernel's types."""
+    whole = hashlib.sha256()
+    for subject in found:
+        plain = [replace(insn, imm=0) if insn.is_kfunc_call else insn for insn in subject.insns]
+        whole.update(subject.name.encode() + encode(plain))
+    return whole.hexdigest()[:16]
+
+
+def recorded(options: argparse.Namespace, found: list[Subject], said: dict[int, str]) -> str:
+    """JSON: for each program 1 if the kernel took it, 0 if not, - if it was not asked."""
+    marks = "".join(
+        "-" if id(subject) not in said else "0" if said[id(subject)] else "1" for subject in found
+    )
+    rows = [marks[at : at + 80] for at in range(0, len(marks), 80)]
+    head = {"kernel": options.kernel, "seed": options.seed, "digest": digest(found)}
+    return json.dumps({**head, "taken": rows}, indent=1) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kernel", default="7.2")
+    parser.add_argument("--record", type=Path, help="write the kernel's verdicts to this file")
     parser.add_argument("--full", action="store_true", help="print a program for each reason")
     options = parser.parse_args()
     types = Types.from_bytes(guest_btf(options.kernel).read_bytes(), name="vmlinux")
     rules = replace(limits(options.kernel), max_insns=MOST_INSNS)
     found, started, insns = [], monotonic(), 0
-    for subject in subjects(options.count, options.seed, types):
+    everything = list(subjects(options.count, options.seed, types))
+    for subject in everything:
         report = verify(subject, rules)
         insns += report.insns
         if report.insns < MOST_INSNS:
@@ -153,6 +176,9 @@ def main() -> int:
     answers = ask([subject for subject, _ in found], options.kernel, 120 + options.count / 5)
     for (subject, report), words in zip(found, answers, strict=True):
         tally.add(subject, report, words)
+    if options.record:
+        said = dict(zip((id(subject) for subject, _ in found), answers, strict=True))
+        options.record.write_text(recorded(options, everything, said))
     tally.print(full=options.full)
     print(f"{len(found)} programs of {options.count}; the others walk over {MOST_INSNS} insns")
     print(f"here {took:.0f} s, {insns / took:,.0f} insns/s; all {monotonic() - started:.0f} s")

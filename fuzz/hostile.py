@@ -16,7 +16,7 @@ from time import process_time
 from typing import TYPE_CHECKING
 
 from fsession.isa.asm import assemble
-from fsession.isa.insn import Insn, alu, exit_
+from fsession.isa.insn import Insn, alu, decode, encode, exit_
 from fsession.isa.opcode import Alu
 from fsession.uapi import ProgType
 from fsession.verify import Subject, verify
@@ -73,7 +73,8 @@ def waiting(count: int) -> str:
 
 def straight(count: int) -> tuple[Insn, ...]:
     ends = (alu(Alu.MOV, 0, imm=0), exit_())
-    return (alu(Alu.MOV, 0, imm=0), *(alu(Alu.ADD, 0, imm=1),) * (count - 4), *ends)
+    made = (alu(Alu.MOV, 0, imm=0), *(alu(Alu.ADD, 0, imm=1),) * (count - 4), *ends)
+    return decode(encode(made))
 
 
 PROGRAMS: dict[str, Callable[[int], tuple[Insn, ...]]] = {

@@ -8,7 +8,8 @@ A file of ``corpus/`` is a row of programs::
     ...
 
 ``@`` names section and options: ``fentry.s/…`` is sleepable, ``license MIT``. ``map[fd:N]`` is a
-map of `MAPS`, ``call @name`` a kernel function. ``confirmed.json`` has for each program and kernel
+map of `MAPS`, ``call @name`` a kernel function, ``ksym:name`` a variable of the kernel,
+``type:name`` the number of a struct. ``confirmed.json`` has for each program and kernel
 the telling words of its verifier, "" for accepted; scripts/verify_corpus.py asks the kernels anew.
 """
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Func, Typedef
+from fsession.btf.types import Func, Struct, Typedef, Var
 from fsession.host import LoadRequest
 from fsession.isa.asm import assemble
 from fsession.isa.opcode import Pseudo
@@ -89,7 +90,15 @@ def _with_ids(text: str, types: Types) -> str:
     def numbered(match: re.Match[str]) -> str:
         return f"call kernel-function#{types.find(match[1], Func) or 0x7FFFFFF}"
 
-    return re.sub(r"call @(\w+)", numbered, text)
+    def variable(match: re.Match[str]) -> str:
+        return f"btf[fd:0][id:{types.id_of(match[1], Var)}]"
+
+    def struct(match: re.Match[str]) -> str:
+        return str(types.id_of(match[1], Struct))
+
+    text = re.sub(r"call @(\w+)", numbered, text)
+    text = re.sub(r"ksym:(\w+)", variable, text)
+    return re.sub(r"type:(\w+)", struct, text)
 
 
 def cases() -> list[Case]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fsession.engine.interp import SIGNED_ALU
 from fsession.isa.opcode import Alu, Jmp
 from fsession.verify import branch
-from fsession.verify.alu import alu, alu32, compute
+from fsession.verify.alu import alu, alu32, compute, signed_div, signed_mod
 from fsession.verify.ranges import (
     U32,
     U64,
@@ -75,6 +76,16 @@ def test_arithmetic(op, a, b):
         for y in b[1]:
             assert wide.holds(compute(op, x, y, 64)), (op, x, y)
             assert half.holds(compute(op, x & U32, y & U32, 32)), (op, x, y)
+
+
+@given(st.sampled_from([Alu.DIV, Alu.MOD]), known(), st.one_of(WORDS, st.just(U64)), st.booleans())
+@settings(max_examples=800)
+def test_signed_division(op, a, divisor, half):
+    """By one number; the interpreter says what is right."""
+    bits, full = (32, U32) if half else (64, U64)
+    found = (signed_div if op == Alu.DIV else signed_mod)(a[0], constant(divisor), half=half)
+    for word in a[1]:
+        assert found.holds(SIGNED_ALU[op](word & full, divisor & full, bits) & full)
 
 
 @given(known(), st.sampled_from([8, 16, 32]))

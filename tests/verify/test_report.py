@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -56,6 +57,20 @@ def test_the_slice_leaves_out_what_has_nothing_to_do_with_it():
     ]
 
 
+def test_the_number_is_what_an_unbounded_sum_is_about():
+    report = verify(_subject(INDEX))
+    assert report.explanation.splitlines()[-1].strip() == "there R6 is scalar()"
+
+
+def test_logs_end_as_the_kernels_do():
+    log = verify(_subject("r0 = 0\nexit"), log_level=1).log
+    assert re.fullmatch(
+        r"processed 2 insns \(limit 1000000\) max_states_per_insn \d+ total_states \d+ "
+        r"peak_states \d+ mark_read \d+",
+        log.splitlines()[-1],
+    )
+
+
 def test_source_lines():
     lines = (LineInfo(0, "p.c", "int x;", 3, 1), LineInfo(2, "p.c", "  return *p;", 4, 1))
     report = verify(_subject("r1 = 5\nr0 = 0\nr0 = *(u64 *)(r1 +0)\nexit", lines=lines))
@@ -68,7 +83,8 @@ def test_logs_have_states_and_the_count():
         "0: R1=ctx() R10=fp0",
         "0: (b7) r0 = 0",
         "1: (95) exit",
-        "processed 2 insns (limit 1000000)",
+        "processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 "
+        "mark_read 0",
     ]
     log = verify(_subject("r0 = 0\nexit"), log_level=2).log
     assert "1: R0=0 R1=ctx() R10=fp0" in log

@@ -63,7 +63,11 @@ def _row(verdict: Verdict) -> dict[str, object]:
         "log": verdict.log,
     }
     if verdict.kernel is not None:
-        row["kernel"] = {"accepted": not verdict.kernel, "message": verdict.kernel}
+        row["kernel"] = {
+            "accepted": not verdict.kernel,
+            "message": verdict.kernel,
+            "insns": verdict.kernel_insns,
+        }
     return row
 
 
@@ -81,5 +85,7 @@ def _show(verdict: Verdict, *, explain: bool, log: bool) -> None:
         if explain and verdict.explanation:
             click.echo(verdict.explanation.rstrip())
     if verdict.kernel is not None:
-        words = f"refused: {verdict.kernel}" if verdict.kernel else "accepted"
+        words = f"accepted, {verdict.kernel_insns} instructions"
+        if verdict.kernel:
+            words = f"refused: {verdict.kernel}"
         click.echo(f"  this kernel: {words}")

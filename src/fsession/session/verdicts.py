@@ -26,7 +26,7 @@ class Verdict:
     """On one program: what `verify.Report` says, of all its forms (halves of a split session).
 
     `source` is the line where it failed. `kernel` is what the running kernel said, "" where it
-    took it, None where it was not asked.
+    took it, None where it was not asked; `kernel_insns` how many instructions it walked then.
     """
 
     program: str
@@ -38,6 +38,7 @@ class Verdict:
     explanation: str = ""
     log: str = ""
     kernel: str | None = None
+    kernel_insns: int = 0
 
 
 def verdicts(
@@ -79,11 +80,11 @@ def _judge(
     spec: ObjectSpec, name: str, types: Types, series: str, against: Host | None, level: int
 ) -> Verdict:
     host = PaperHost(types, series, log_level=level)
-    failure = _load(spec, name, host)
+    failure, _ = _load(spec, name, host)
     reports = host.reports
     refused = next((report for report in reports if not report.accepted), None)
     message = refused.message if refused is not None else failure
-    kernel = None if against is None else _load(spec, name, against)
+    kernel, kernel_insns = (None, 0) if against is None else _load(spec, name, against)
     return Verdict(
         name,
         accepted=not message and bool(reports),
@@ -94,19 +95,22 @@ def _judge(
         explanation=refused.explanation if refused is not None else "",
         log="\n".join(report.log for report in reports if report.log),
         kernel=kernel,
+        kernel_insns=kernel_insns,
     )
 
 
-def _load(spec: ObjectSpec, name: str, host: Host) -> str:
-    """Load one program of an object; why it was refused, "" if it was not."""
+def _load(spec: ObjectSpec, name: str, host: Host) -> tuple[str, int]:
+    """Load one program of an object; why it was refused, "" if it was not, and how many
+    instructions were walked."""
     obj = Object(spec)
     for program in obj.programs.values():
         program.autoload = program.name == name
     try:
         with obj:
             obj.load(host)
+            loaded = [program for program in obj.programs.values() if program.is_loaded]
+            return "", sum(program.info.verified_insns for program in loaded)
     except VerifierError as error:
-        return error.summary
+        return error.summary, 0
     except FsessionError as error:
-        return str(error)
-    return ""
+        return str(error), 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Atomic, Mode, Size
 from fsession.verify.memory import load, loaded, signed_load, store
-from fsession.verify.problem import NotJudgedError, RefusedError
+from fsession.verify.problem import RefusedError
 from fsession.verify.ranges import constant
 from fsession.verify.show import kind_text
 from fsession.verify.state import Kind, Reg, scalar
@@ -29,11 +29,7 @@ _FETCH_OPS = frozenset(
 
 def step_ldx(walk: Walk, state: State, insn: Insn) -> int:
     """``dst = *(size *)(src + off)``"""
-    if insn.imm:
-        raise RefusedError("BPF_LDX uses reserved fields")
     size, mode = _BYTES[insn.opcode & _SIZE], insn.opcode & _MODE
-    if mode == Mode.MEMSX and not walk.limits.signed_ops:
-        raise RefusedError(f"unknown opcode {insn.opcode:02x}")
     dst = walk.written(insn.dst)
     reg = load(walk, state, insn.src, insn.off, size)
     if mode == Mode.MEMSX:
@@ -44,8 +40,6 @@ def step_ldx(walk: Walk, state: State, insn: Insn) -> int:
 
 def step_st(walk: Walk, state: State, insn: Insn) -> int:
     """``*(size *)(dst + off) = imm``"""
-    if insn.src:
-        raise RefusedError("BPF_ST uses reserved fields")
     size = _BYTES[insn.opcode & _SIZE]
     store(walk, state, insn.dst, insn.off, size, scalar(constant(insn.imm)))
     return state.at + 1
@@ -56,8 +50,6 @@ def step_stx(walk: Walk, state: State, insn: Insn) -> int:
     size = _BYTES[insn.opcode & _SIZE]
     if insn.opcode & _MODE == Mode.ATOMIC:
         return _atomic(walk, state, insn, size)
-    if insn.imm:
-        raise RefusedError("BPF_STX uses reserved fields")
     value = walk.readable(state, insn.src)
     if value.kind == Kind.SCALAR and value.range.mask and not value.id and size == 8:
         base = state.frame.regs[insn.dst]
@@ -77,12 +69,10 @@ def _atomic(walk: Walk, state: State, insn: Insn, size: int) -> int:
         raise RefusedError(f"BPF_ATOMIC uses invalid atomic opcode {op & 0xFF:02x}")
     if size < 4:
         raise RefusedError("invalid atomic operand size")
-    value = walk.readable(state, insn.src)
+    walk.readable(state, insn.src)
     target = _check_atomic_target(walk, state, insn)
     if op == Atomic.CMPXCHG:
-        compared = walk.readable(state, 0)
-        _no_pointer(0, compared)
-    _no_pointer(insn.src, value)
+        walk.readable(state, 0)
     if target.kind == Kind.STACK and target.range.mask:
         raise RefusedError(
             "variable offset stack pointer cannot be passed into helper function", regs=(insn.dst,)
@@ -105,11 +95,6 @@ def _check_atomic_target(walk: Walk, state: State, insn: Insn) -> Reg:
             regs=(insn.dst,),
         )
     return target
-
-
-def _no_pointer(number: int, reg: Reg) -> None:
-    if not reg.is_scalar:
-        raise NotJudgedError(f"an atomic operation on the pointer in R{number}")
 
 
 def _load_acquire(walk: Walk, state: State, insn: Insn, size: int) -> int:

@@ -29,7 +29,7 @@ from fsession.verify.ranges import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["alu", "alu32", "compute"]
+__all__ = ["alu", "alu32", "compute", "signed_div", "signed_mod"]
 
 _WHOLE = UNKNOWN[2:]
 _SHIFTS = (Alu.LSH, Alu.RSH, Alu.ARSH)
@@ -250,6 +250,52 @@ def _mod32(a: Range, b: Range) -> Range:
     if b.mask & U32 or not by:
         return UNKNOWN if b.mask & U32 else low_half(a)
     return low_half(a) if a.u32max < by else unsigned_range(0, min(a.u32max, by - 1))
+
+
+def signed_div(a: Range, b: Range, *, half: bool) -> Range:
+    """Signed quotients by one known number keep the order, or turn it round; by 0 it is 0.
+
+    The lowest number by -1 is itself: then nothing is known.
+    """
+    by, low, high, lowest = _signed_operands(a, b, half=half)
+    if by is None or (by == -1 and low == lowest):
+        return UNKNOWN
+    ends = (_quotient(low, by), _quotient(high, by))
+    return _signed_result(min(ends), max(ends), half=half)
+
+
+def signed_mod(a: Range, b: Range, *, half: bool) -> Range:
+    """A remainder has the sign of the dividend and is nearer to 0 than both."""
+    by, low, high, _ = _signed_operands(a, b, half=half)
+    if by is None:
+        return UNKNOWN
+    most = abs(by) - 1
+    if not by or (-most <= low and high <= most):
+        return low_half(a) if half else a
+    return _signed_result(
+        0 if low >= 0 else max(low, -most), 0 if high <= 0 else min(high, most), half=half
+    )
+
+
+def _signed_operands(a: Range, b: Range, *, half: bool) -> tuple[int | None, int, int, int]:
+    """The divisor if it is known, the dividend's bounds, and the lowest number."""
+    if half:
+        return (b.s32min if b.s32min == b.s32max else None), a.s32min, a.s32max, S32_MIN
+    return (b.smin if b.smin == b.smax else None), a.smin, a.smax, S64_MIN
+
+
+def _quotient(a: int, b: int) -> int:
+    """Towards zero; by 0 it is 0."""
+    if not b:
+        return 0
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
+def _signed_result(low: int, high: int, *, half: bool) -> Range:
+    bits = (0, U32 if half else U64)
+    if half:
+        return _half(bits, (0, U32), (low, high))
+    return _full(bits, (0, U64), (low, high))
 
 
 _ADD, _ADD32 = _linear(tnum.add, interval.unsigned_add, interval.signed_add)

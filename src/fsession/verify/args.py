@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fsession.btf.catalog import MAX_DEPTH
 from fsession.btf.types import Array, Ptr, Struct, TypeId, Union
 from fsession.verify import stack
+from fsession.verify.dynptrs import Dynptr
 from fsession.verify.memory import check_region
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
@@ -92,21 +93,39 @@ def fill(walk: Walk, state: State, depth: int, off: int, size: int) -> None:
         count = next(step for step in (8, 4, 2, 1) if at % step == 0 and at + step <= end)
         number = (-at - 1) // 8
         if count == 8:
+            _no_dynptr(state, depth, number, at)
             slot = state.frames[depth].stack.get(number)
             if slot is not None and slot.extra is not None:
                 slot.extra.overwritten(walk, state, state.frames[depth], number)
             state.frames[depth].stack[number] = Slot(bytes([Byte.MISC]) * 8)
             state.written |= slot_bit(depth, number)
         else:
+            _no_dynptr(state, depth, number, at)
             for byte in range(at, at + count):
                 stack.write_fixed(walk, state, depth, byte, 1, scalar())
         at += count
 
 
+def _no_dynptr(state: State, depth: int, number: int, at: int) -> None:
+    slot = state.frames[depth].stack.get(number)
+    if slot is not None and isinstance(slot.extra, Dynptr):
+        raise RefusedError(f"potential write to dynptr at off={at} disallowed")
+
+
 def check_size(
-    walk: Walk, state: State, number: int, *, zero: bool, write: bool, fills: bool
+    walk: Walk,
+    state: State,
+    number: int,
+    *,
+    zero: bool,
+    write: bool,
+    fills: bool,
+    nullable: bool = False,
 ) -> None:
-    """Register `number` is the size of the memory in the register before it."""
+    """Register `number` is the size of the memory in the register before it.
+
+    `zero`: it may be 0; `nullable`: and the memory NULL then.
+    """
     size = walk.readable(state, number)
     if not size.is_scalar:
         raise wrong_type(number, size, "scalar")
@@ -132,8 +151,8 @@ def check_size(
         )
     if is_null(memory):
         need(state, memory.deps)
-        if not (zero and not size.range.umax):
-            raise wrong_type(number - 1, memory, "fp", "NULL goes with a size of 0 only")
+        if not (zero and nullable and not size.range.umax):
+            raise wrong_type(number - 1, memory, _MEMORY, "NULL goes with a size of 0 only")
         return
     known = not size.range.mask
     check_memory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Alu, Class
-from fsession.verify.alu import alu, alu32
+from fsession.verify.alu import alu, alu32, signed_div, signed_mod
 from fsession.verify.problem import RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import (
@@ -49,7 +49,6 @@ def step_alu(walk: Walk, state: State, insn: Insn) -> int:
     """One instruction of class ALU or ALU64; the next one follows."""
     op, wide = insn.opcode & 0xF0, insn.opcode & 7 == Class.ALU64
     regs = state.frame.regs
-    _check_fields(walk, insn, op, wide)
     if op == _MOV:
         _move(walk, state, insn, wide)
     elif op in (_END, _NEG):
@@ -57,38 +56,6 @@ def step_alu(walk: Walk, state: State, insn: Insn) -> int:
     else:
         _binary(walk, state, insn, op, wide)
     return state.at + 1
-
-
-def _check_fields(walk: Walk, insn: Insn, op: int, wide: bool) -> None:
-    """Fields without a meaning are 0, and what has one is in range."""
-    by_reg = insn.opcode & _X
-    if op == _END:
-        good = insn.imm in (16, 32, 64) and not insn.off and not insn.src
-        good = good and not (wide and by_reg)
-        if wide and not walk.limits.signed_ops:
-            good = False
-        if not good:
-            raise RefusedError("BPF_END uses reserved fields")
-    elif op == _NEG:
-        if by_reg or insn.imm or insn.off or insn.src:
-            raise RefusedError("BPF_NEG uses reserved fields")
-    elif op == _MOV:
-        allowed = (0, 8, 16, 32) if wide else (0, 8, 16)
-        if by_reg and (insn.imm or insn.off not in allowed):
-            raise RefusedError("BPF_MOV uses reserved fields")
-        if not by_reg and (insn.src or insn.off):
-            raise RefusedError("BPF_MOV uses reserved fields")
-        if insn.off and not walk.limits.signed_ops:
-            raise RefusedError("BPF_MOV uses reserved fields")
-    else:
-        signed = op in (_DIV, _MOD) and insn.off == 1 and walk.limits.signed_ops
-        if (insn.off and not signed) or (insn.imm if by_reg else insn.src):
-            raise RefusedError("BPF_ALU uses reserved fields")
-        if not by_reg and op in (_DIV, _MOD) and not insn.imm:
-            raise RefusedError("div by zero", advice="a division by the constant 0")
-        bits = 64 if wide else 32
-        if not by_reg and op in _SHIFTS and not 0 <= insn.imm < bits:
-            raise RefusedError(f"invalid shift {insn.imm}", advice=f"shift by 0 to {bits - 1}")
 
 
 def _move(walk: Walk, state: State, insn: Insn, wide: bool) -> None:
@@ -137,6 +104,7 @@ def _binary(walk: Walk, state: State, insn: Insn, op: int, wide: bool) -> None:
     if insn.opcode & _X:
         other, number = walk.readable(state, insn.src), insn.src
     else:
+        _check_constant(insn, op, wide)
         other, number = scalar(constant(insn.imm)), -1
     reg = walk.readable(state, insn.dst)
     dst = walk.written(insn.dst)
@@ -155,9 +123,19 @@ def _binary(walk: Walk, state: State, insn: Insn, op: int, wide: bool) -> None:
     regs[dst] = _on_pointer(walk, state, insn, op, wide, reg, other, number)
 
 
+def _check_constant(insn: Insn, op: int, wide: bool) -> None:
+    if op in (_DIV, _MOD) and not insn.imm:
+        raise RefusedError("div by zero", advice="a division by the constant 0")
+    bits = 64 if wide else 32
+    if op in _SHIFTS and not 0 <= insn.imm < bits:
+        raise RefusedError(f"invalid shift {insn.imm}", advice=f"shift by 0 to {bits - 1}")
+
+
 def _numbers(walk: Walk, insn: Insn, op: int, wide: bool, a: Range, b: Range) -> Range:
-    if op in (_DIV, _MOD) and (insn.off or not walk.limits.div_ranges):
+    if op in (_DIV, _MOD) and not walk.limits.div_ranges:
         return UNKNOWN
+    if insn.off:
+        return (signed_div if op == _DIV else signed_mod)(a, b, half=not wide)
     return (alu if wide else alu32)(op, a, b)
 
 
@@ -192,7 +170,8 @@ def _on_pointer(
             advice="add a negative number instead",
             regs=(at,),
         )
-    _check_bounds(base, at, by)
+    by_at = insn.dst if reg.kind == Kind.SCALAR else number if number >= 0 else at
+    _check_bounds(base, at, by, by_at)
     made = _moved(base, op, by.range)
     _check_offset(made, at)
     return made
@@ -217,7 +196,8 @@ def _check_movable(base: Reg, at: int, by: Reg) -> None:
         raise RefusedError(f"R{at} pointer arithmetic on {text} prohibited", regs=(at,))
 
 
-def _check_bounds(base: Reg, at: int, by: Reg) -> None:
+def _check_bounds(base: Reg, at: int, by: Reg, other: int) -> None:
+    """`at` is the pointer's register, `other` that of the number."""
     text = kind_text(base)
     move = by.range
     if not move.mask:
@@ -231,10 +211,12 @@ def _check_bounds(base: Reg, at: int, by: Reg) -> None:
             f"math between {text} pointer and register with unbounded min value is not allowed",
             advice="bound the number on both sides before it is added: if it may be negative, "
             "compare it with 0, signed, or mask it with &",
-            regs=(at,),
+            regs=(other,),
         )
     if not (-MAX_OFFSET < move.smin < MAX_OFFSET):
-        raise RefusedError(f"value {move.smin} makes {text} pointer be out of bounds", regs=(at,))
+        raise RefusedError(
+            f"value {move.smin} makes {text} pointer be out of bounds", regs=(other,)
+        )
 
 
 def _moved(base: Reg, op: int, by: Range) -> Reg:

@@ -50,8 +50,6 @@ def step_lddw(walk: Walk, state: State, insn: Insn) -> int:
 
 def _address(walk: Walk, state: State, insn: Insn) -> Reg:
     low, high = insn.imm & 0xFFFF_FFFF, insn.imm >> 32 & 0xFFFF_FFFF
-    if insn.off:
-        raise RefusedError("BPF_LD_IMM64 uses reserved fields")
     if insn.src == Pseudo.NONE:
         return scalar(constant(insn.imm))
     if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE):
@@ -94,10 +92,10 @@ def _variable(walk: Walk, number: int) -> Reg:
         raise RefusedError(f"pseudo btf_id {number} in ldimm64 isn't KIND_VAR or KIND_FUNC.")
     inner = types.strip(found.type)
     percpu = Flag.PERCPU if _is_percpu(types, id) else 0
-    if types.kind_of(inner) is Struct:
+    if types.kind_of(inner) is Struct or percpu:
         return pointer(Kind.BTF, StructRef(types, inner, types.name_of(inner)), percpu)
     size = types.size_of(inner)
-    if percpu or not size:
+    if not size:
         raise NotJudgedError("this kind of variable of the kernel")
     return pointer(Kind.MEM, size, Flag.RDONLY)
 
@@ -113,8 +111,6 @@ def _is_percpu(types: Types, id: TypeId) -> bool:
 
 def step_exit(walk: Walk, state: State, insn: Insn) -> int:
     """Back to the caller, into the helper that called back, or out of the program."""
-    if insn.opcode & 8 or insn.imm or insn.src or insn.dst or insn.off:
-        raise RefusedError("BPF_EXIT uses reserved fields")
     if len(state.frames) > 1:
         return _return(walk, state)
     _check_left(state)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fsession.spec import LineInfo
     from fsession.verify.state import State
     from fsession.verify.subject import Subject
+    from fsession.verify.walk import Walk
 
 __all__ = ["Log", "explain", "source_line"]
 
@@ -27,7 +28,7 @@ def source_line(subject: Subject, at: int) -> str:
     """``file:line: text`` of the source at a slot; "" if the program has none."""
     found: LineInfo | None = None
     for line in subject.lines:
-        if line.at <= at and (found is None or line.at >= found.at):
+        if line.line and line.at <= at and (found is None or line.at >= found.at):
             found = line
     return f"{found.file}:{found.line}: {found.text.strip()}" if found is not None else ""
 
@@ -36,7 +37,7 @@ def explain(
     subject: Subject, code: Sequence[Insn | None], state: State, regs: tuple[int, ...], at: int
 ) -> str:
     """The slice of the way that made what the registers `regs` held at `at`, oldest first."""
-    way = _way(state.path)
+    way = _way(code, state.path, at)
     kept = _slice(code, way, regs, at)
     lines, last = [], ""
     for place in kept[-_MOST:]:
@@ -59,12 +60,13 @@ def explain(
     return "\n".join(lines)
 
 
-def _way(path: Any) -> list[int]:
-    """The slots that were walked, the last first."""
-    found = []
+def _way(code: Sequence[Insn | None], path: Any, at: int) -> list[int]:
+    """The slots that were walked up to `at`, the last first."""
+    found: list[int] = []
     while path is not None:
-        at, path = path
-        found.append(at)
+        start, came, path = path
+        found += [place for place in range(at, start - 1, -1) if code[place] is not None]
+        at = came
     return found
 
 
@@ -107,10 +109,9 @@ class Log:
             return
         at = state.at
         if at != self._next or self._level > 1:
-            before = state.path[1] if state.path is not None else None
-            come = f"from {before[0]} to {at}" if before is not None else f"{at}"
-            head = f"{come}: " if at != self._next and before is not None else f"{at}: "
-            self.lines.append(f"{head}{state_text(state)}")
+            came = state.path[1]
+            jumped = at != self._next and came >= 0
+            self.lines.append(f"{f'from {came} to ' if jumped else ''}{at}: {state_text(state)}")
         source = source_line(self._subject, at)
         if source and source != self._source:
             file, line, text = source.split(":", 2)
@@ -119,8 +120,8 @@ class Log:
         self.lines.append(f"{at}: ({insn.opcode:02x}) {format_insn(insn, InsnOff(at))}")
         self._next = at + insn.slots
 
-    def text(self, message: str, insns: int) -> str:
-        """All of it, with the reason and the count at the end."""
+    def text(self, message: str, walk: Walk | None) -> str:
+        """All of it, with the reason and the counts at the end."""
         tail = [message] if message else []
-        tail.append(f"processed {insns} insns (limit 1000000)")
+        tail.append(walk.statistics if walk is not None else "processed 0 insns (limit 1000000)")
         return "\n".join([*self.lines, *tail]) + "\n"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Struct
+from fsession.btf.types import Struct, Union
 from fsession.calls import Access, ArgKind, Only, ResultKind, find_helper
 from fsession.isa.disasm import helper_name
 from fsession.uapi import AttachType, FuncId, MapType, ProgType
+from fsession.verify import dynptrs
 from fsession.verify.args import (
     check_memory,
     check_size,
@@ -21,8 +22,10 @@ from fsession.verify.callbacks import call_back, callback_of
 from fsession.verify.map_rules import check_map_call, check_sleepable_map
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
+from fsession.verify.show import kind_text
 from fsession.verify.state import NOT_INIT, Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import StructRef
+from fsession.verify.texts import format_problem
 
 if TYPE_CHECKING:
     from fsession.calls import Arg, Helper
@@ -45,7 +48,9 @@ _EVERYWHERE = frozenset(
         probe_read_user probe_read_kernel_str probe_read_user_str get_stack map_push_elem
         map_pop_elem map_peek_elem jiffies64 ktime_get_boot_ns ringbuf_output ringbuf_reserve
         ringbuf_submit ringbuf_discard ringbuf_query for_each_map_elem loop strncmp
-        get_current_task_btf task_storage_get task_storage_delete per_cpu_ptr this_cpu_ptr
+        get_current_task_btf task_storage_get dynptr_from_mem ringbuf_reserve_dynptr
+        ringbuf_submit_dynptr ringbuf_discard_dynptr dynptr_read dynptr_write dynptr_data
+        task_storage_delete per_cpu_ptr this_cpu_ptr
         snprintf map_lookup_percpu_elem get_current_cgroup_id get_numa_node_id
     """.split()  # noqa: SIM905
 )
@@ -63,7 +68,7 @@ def call_helper(walk: Walk, state: State, insn: Insn) -> int:
         if helper.id == FuncId.map_update_elem or helper.id == FuncId.map_delete_elem:
             _check_writable(call.map)
     callback = callback_of(walk, state, helper, call.map)
-    if helper.releases is not None:
+    if helper.releases is not None and helper.args[helper.releases].kind is not ArgKind.DYNPTR:
         _release(walk, state, helper.releases + 1)
     result = call.result()
     regs = state.frame.regs
@@ -154,6 +159,8 @@ class _Call:
         self.map: MapSpec | None = None
         self.size = 0
         self.key: Reg | None = None
+        self.format: bytes | None = None
+        self.percpu_of: StructRef | None = None
 
     def check(self, index: int, arg: Arg) -> None:
         number = index + 1
@@ -220,7 +227,23 @@ class _Call:
             zero=arg.zero,
             write=memory.access is Access.BOTH,
             fills=memory.access is Access.WRITE,
+            nullable=memory.nullable,
         )
+        if self.format is not None:
+            self._check_format(number, reg)
+
+    def _check_format(self, number: int, size: Reg) -> None:
+        """bpf_snprintf: its last argument says how many words it is given."""
+        assert self.format is not None
+        if size.range.mask:
+            raise RefusedError(
+                f"R{number} is not a known constant",
+                advice="bpf_snprintf must know how many arguments there are",
+                regs=(number,),
+            )
+        problem = format_problem(self.format, size.range.value // 8)
+        if problem:
+            raise RefusedError("Invalid format string", advice=problem)
 
     def constant(self, number: int, reg: Reg, arg: Arg) -> None:
         # The kernel keeps 32 bits of it; a longer record is never there.
@@ -271,12 +294,33 @@ class _Call:
         if not 0 <= at < spec.value_size or b"\0" not in spec.data[at:]:
             raise RefusedError("string is not zero-terminated")
         if self.helper.id == FuncId.snprintf:
-            raise NotJudgedError("the format of bpf_snprintf")
+            self.format = spec.data[at : spec.data.index(b"\0", at)]
 
     def percpu(self, number: int, reg: Reg, arg: Arg) -> None:
         if reg.kind != Kind.BTF or not reg.flags & Flag.PERCPU:
             raise wrong_type(number, reg, "percpu_ptr_")
-        raise NotJudgedError("per-CPU variables of the kernel")
+        if reg.flags & (Flag.MAYBE_NULL | Flag.UNTRUSTED):
+            raise wrong_type(number, reg, "percpu_ptr_")
+        if reg.off or reg.range.mask or reg.range.value:
+            raise RefusedError(
+                f"dereference of modified {kind_text(reg)} ptr R{number} off={reg.off} disallowed",
+                regs=(number,),
+            )
+        self.percpu_of = reg.aux
+
+    def dynptr(self, number: int, reg: Reg, arg: Arg) -> None:
+        if arg.access is Access.WRITE:
+            source = self.state.frame.regs[1]
+            if arg.type == "local" and source.kind != Kind.MAP_VALUE:
+                raise RefusedError(
+                    f"Unsupported reg type {kind_text(source)} for bpf_dynptr_from_mem data",
+                    regs=(1,),
+                )
+            dynptrs.make(self.walk, self.state, number, arg.type)
+        elif arg.releases:
+            dynptrs.release(self.walk, self.state, number)
+        else:
+            dynptrs.find(self.walk, self.state, number)
 
     def result(self) -> Reg:
         """What r0 is after the call."""
@@ -291,9 +335,20 @@ class _Call:
         if found.kind is ResultKind.MEM and found.type == "ringbuf":
             ref = self.walk.acquire(self.state, "ringbuf record")
             return pointer(Kind.MEM, self.size, flags | Flag.RINGBUF, ref, ref)
+        if found.kind is ResultKind.MEM and self.helper.id == FuncId.dynptr_data:
+            return dynptrs.data(self.walk, self.state, 1, self.size, rdonly=False)
+        if found.kind is ResultKind.MEM_OR_BTF_ID and self.percpu_of is not None:
+            return self._percpu_value(self.percpu_of, flags)
         if found.kind is ResultKind.BTF_ID and found.type:
             return self._struct(flags | (Flag.TRUSTED if found.trusted else 0))
         raise NotJudgedError(f"the result of bpf_{self.helper.name}")
+
+    def _percpu_value(self, of: StructRef, flags: int) -> Reg:
+        """The variable of one CPU: a structure of the kernel, or bytes that may be read."""
+        id = self.walk.new_id() if flags else 0
+        if of.types.kind_of(of.id) in (Struct, Union):
+            return pointer(Kind.BTF, of, flags, id)
+        return pointer(Kind.MEM, of.types.size_of(of.id), flags | Flag.RDONLY, id)
 
     def _value(self, flags: int) -> Reg:
         assert self.map is not None
@@ -355,4 +410,5 @@ _CHECKS = {
     ArgKind.STACK: _Call.stack,
     ArgKind.CONST_STR: _Call.text,
     ArgKind.PERCPU: _Call.percpu,
+    ArgKind.DYNPTR: _Call.dynptr,
 }

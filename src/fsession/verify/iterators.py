@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.frozen import frozen
@@ -15,16 +16,21 @@ if TYPE_CHECKING:
     from fsession.verify.state import Frame, Reg, State
     from fsession.verify.walk import Walk
 
-__all__ = ["Iterator", "destroy", "find", "new", "set_active"]
+__all__ = ["Iterator", "destroy", "find", "is_rcu", "leave_rcu", "new", "set_active"]
 
 
 @frozen
 class Iterator:
-    """One slot of an iterator of struct `type`; `part` counts its slots. `ref` must be released."""
+    """One slot of an iterator of struct `type`; `part` counts its slots. `ref` must be released.
+
+    `rcu`: of an RCU section; `lost`: that is over.
+    """
 
     type: str
     ref: int
     part: int
+    rcu: bool = False
+    lost: bool = False
     active: bool = False
     drained: bool = False
 
@@ -33,11 +39,10 @@ class Iterator:
         return f"{self.type}(ref_id={self.ref},state={state})" if not self.part else "iiiiiiii"
 
     def covers(self, other: Iterator, compare: Comparison) -> bool:
-        same = (self.type, self.part, self.active, self.drained)
-        if not isinstance(other, Iterator):
-            return False
-        return same == (other.type, other.part, other.active, other.drained) and compare.same_id(
-            self.ref, other.ref
+        return (
+            isinstance(other, Iterator)
+            and replace(self, ref=0) == replace(other, ref=0)
+            and compare.same_id(self.ref, other.ref)
         )
 
     def overwritten(self, walk: Walk, state: State, frame: Frame, number: int) -> None:
@@ -56,7 +61,7 @@ def _slots(walk: Walk, state: State, number: int, reg: Reg, size: int) -> tuple[
     return reg.aux, [first - part for part in range(size // 8)]
 
 
-def new(walk: Walk, state: State, number: int, type: str, size: int) -> None:
+def new(walk: Walk, state: State, number: int, type: str, size: int, *, rcu: bool = False) -> None:
     """A fresh iterator where register `number` points to."""
     depth, slots = _slots(walk, state, number, state.frame.regs[number], size)
     frame = state.frames[depth]
@@ -69,7 +74,7 @@ def new(walk: Walk, state: State, number: int, type: str, size: int) -> None:
             )
     ref = walk.acquire(state, type)
     for part, slot in enumerate(slots):
-        made = Iterator(type, ref, part)
+        made = Iterator(type, ref, part, rcu)
         frame.stack[slot] = Slot(bytes([Byte.ITER]) * 8, None, made)
         state.written |= slot_bit(depth, slot)
 
@@ -83,7 +88,25 @@ def find(walk: Walk, state: State, number: int, type: str, size: int) -> tuple[i
         extra = held.extra if held is not None else None
         if not isinstance(extra, Iterator) or extra.type != type or extra.part != part:
             raise RefusedError(f"expected an initialized {type} as arg #{number - 1}")
+        if extra.lost:
+            raise RefusedError(
+                f"expected an RCU CS when using bpf_{type}",
+                advice="the RCU section in which it was made is over",
+            )
     return depth, slots
+
+
+def is_rcu(state: State, depth: int, slots: list[int]) -> bool:
+    """Whether what the iterator gives is good for its RCU section only."""
+    return bool(state.frames[depth].stack[slots[0]].extra.rcu)
+
+
+def leave_rcu(state: State) -> None:
+    """The RCU section is over: iterators of it can't be used any more."""
+    for frame in state.frames:
+        for number, held in frame.stack.items():
+            if isinstance(held.extra, Iterator) and held.extra.rcu:
+                frame.stack[number] = held._replace(extra=replace(held.extra, lost=True))
 
 
 def set_active(state: State, depth: int, slots: list[int], *, active: bool, drained: bool) -> None:
@@ -92,7 +115,7 @@ def set_active(state: State, depth: int, slots: list[int], *, active: bool, drai
     for slot in slots:
         held = frame.stack[slot]
         old = held.extra
-        made = Iterator(old.type, old.ref, old.part, active, drained)
+        made = replace(old, active=active, drained=drained)
         frame.stack[slot] = Slot(held.bytes, None, made)
         state.written |= slot_bit(depth, slot)
 

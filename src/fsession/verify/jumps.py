@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Class, Jmp
 from fsession.verify.branch import NEGATED, outcome, refine
-from fsession.verify.problem import RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import Range, constant
 from fsession.verify.state import ZERO, Flag, Kind, Reg, scalar
@@ -25,19 +24,11 @@ _JEQ, _JNE = int(Jmp.JEQ), int(Jmp.JNE)
 
 def step_goto(walk: Walk, state: State, insn: Insn) -> int:
     """``goto`` and ``gotol``; the distance is checked with the structure."""
-    wide = insn.opcode & 7 == Class.JMP
-    rest = insn.imm if wide else insn.off
-    if insn.opcode & _X or insn.dst or insn.src or rest:
-        raise RefusedError("BPF_JA uses reserved fields")
     return state.at + 1 + insn.jump_off
 
 
 def step_may_goto(walk: Walk, state: State, insn: Insn) -> int:
     """``may_goto``: the loop goes on below or, when the kernel has had enough, ends at the goal."""
-    if insn.dst or insn.src or insn.imm:
-        raise RefusedError("invalid may_goto imm" if insn.imm else "may_goto uses reserved fields")
-    if not walk.limits.may_goto:
-        raise RefusedError("unknown opcode e5", advice="may_goto exists since Linux 6.9")
     other = walk.fork(state, state.at + 1)
     other.goto_depth += 1
     walk.widen(state, other)
@@ -48,14 +39,7 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
     """``if dst op src goto``: the way that can't be is not walked."""
     op, half = insn.opcode & 0xF0, insn.opcode & 7 == Class.JMP32
     goal, next = state.at + 1 + insn.off, state.at + 1
-    if insn.opcode & _X:
-        if insn.imm:
-            raise RefusedError("BPF_JMP/JMP32 uses reserved fields")
-        second = walk.readable(state, insn.src)
-    else:
-        if insn.src:
-            raise RefusedError("BPF_JMP/JMP32 uses reserved fields")
-        second = scalar(constant(insn.imm))
+    second = walk.readable(state, insn.src) if insn.opcode & _X else scalar(constant(insn.imm))
     first = walk.readable(state, insn.dst)
     if insn.opcode & _X and insn.src == insn.dst and walk.limits.same_operands:
         known = _of_one(op, first, half)

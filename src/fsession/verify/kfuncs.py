@@ -8,7 +8,7 @@ from fsession.btf.types import Enum, Enum64, Func, FuncProto, Int, Ptr, Struct, 
 from fsession.calls import KfuncFlag, Only, find_kfunc
 from fsession.frozen import frozen
 from fsession.uapi import AttachType, ProgType
-from fsession.verify import iterators
+from fsession.verify import dynptrs, iterators
 from fsession.verify.args import check_memory, check_size, is_null, struct_fits, wrong_type
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
@@ -137,8 +137,10 @@ def _check_number(
 ) -> None:
     if not reg.is_scalar:
         raise RefusedError(f"R{number} is not a scalar", regs=(number,))
-    if name.endswith(("__k", "__szk")):
-        raise NotJudgedError(f"constant argument {number} of {target.name}")
+    if name.endswith("__k"):
+        need(state, reg.deps)
+        if reg.range.mask:
+            raise RefusedError(f"R{number} must be a known constant", regs=(number,))
 
 
 _OTHER = ("__alloc", "__map", "__prog", "__str", "__irq_flag", "__refcounted_kptr", "__impl")
@@ -160,10 +162,22 @@ def _check_pointer(
     if struct is not None and struct.name.startswith("bpf_iter_"):
         _check_iterator(walk, state, target, number, struct)
         return 0
+    if struct is not None and struct.name == "bpf_dynptr":
+        if name.endswith("__uninit"):
+            dynptrs.clone(walk, state, number - 1, number)
+        else:
+            dynptrs.find(walk, state, number)
+        return 0
     if struct is not None and struct.name in _ODD_STRUCTS:
         raise NotJudgedError(f"struct {struct.name}, argument {number} of {target.name}")
     if sized:
-        check_size(walk, state, number + 1, zero=True, write=True, fills=False)
+        if not (nullable and is_null(reg)):
+            check_size(walk, state, number + 1, zero=True, write=True, fills=False)
+        if params[number].name.endswith("__szk"):
+            size = walk.readable(state, number + 1)
+            need(state, size.deps)
+            if not size.is_scalar or size.range.mask:
+                raise RefusedError(f"R{number + 1} must be a known constant", regs=(number + 1,))
         return 1
     if reg.kind == Kind.BTF and struct is not None:
         _check_struct(walk, state, target, number, reg, struct)
@@ -177,7 +191,7 @@ def _check_pointer(
 
 
 _ODD_STRUCTS = {
-    "bpf_dynptr", "bpf_dynptr_kern", "bpf_list_head", "bpf_list_node", "bpf_rb_root",
+    "bpf_dynptr_kern", "bpf_list_head", "bpf_list_node", "bpf_rb_root",
     "bpf_rb_node", "bpf_wq", "bpf_timer", "bpf_task_work", "bpf_res_spin_lock", "bpf_refcount",
 }  # fmt: skip
 
@@ -258,9 +272,10 @@ def _check_iterator(
     name = struct.name.removeprefix("bpf_")
     size = target.types.size_of(struct.id)
     if target.has(KfuncFlag.ITER_NEW):
-        if target.has(KfuncFlag.RCU_PROTECTED) or name not in _ITERATORS:
+        if name not in _ITERATORS:
             raise NotJudgedError(f"the iterator {struct.name}")
-        iterators.new(walk, state, number, name, size)
+        rcu = target.has(KfuncFlag.RCU_PROTECTED)
+        iterators.new(walk, state, number, name, size, rcu=rcu)
     elif target.has(KfuncFlag.ITER_DESTROY):
         depth, slots = iterators.find(walk, state, number, name, size)
         iterators.destroy(walk, state, depth, slots)
@@ -268,7 +283,7 @@ def _check_iterator(
         raise NotJudgedError(f"argument {number} of {target.name}")
 
 
-_ITERATORS = {"iter_num", "iter_bits"}
+_ITERATORS = {"iter_num", "iter_bits", "iter_task", "iter_task_vma", "iter_css"}
 
 
 def _iter_next(walk: Walk, state: State, target: _Target) -> int:
@@ -280,6 +295,8 @@ def _iter_next(walk: Walk, state: State, target: _Target) -> int:
     size = target.types.size_of(struct.id)
     depth, slots = iterators.find(walk, state, 1, name, size)
     result = _result(walk, state, target)
+    if result.kind == Kind.BTF and iterators.is_rcu(state, depth, slots):
+        result = result._replace(flags=result.flags & ~Flag.TRUSTED | Flag.RCU)
     other = walk.fork(state, state.at + 1)
     iterators.set_active(other, depth, slots, active=True, drained=False)
     walk.widen(state, other)
@@ -375,6 +392,7 @@ def _rcu_unlock(walk: Walk, state: State, target: _Target) -> Reg:
             return reg._replace(flags=flags)
 
         state.change(ended)
+        iterators.leave_rcu(state)
     return NOT_INIT
 
 
@@ -406,7 +424,17 @@ def _rdonly_cast(walk: Walk, state: State, target: _Target) -> Reg:
     return pointer(Kind.BTF, StructRef(types, id, types.name_of(id)), Flag.UNTRUSTED)
 
 
+def _slice(walk: Walk, state: State, target: _Target) -> Reg:
+    """bpf_dynptr_slice, bpf_dynptr_slice_rdwr: bytes of a dynptr, as many as the last argument."""
+    _check_args(walk, state, target)
+    size = state.frame.regs[4].range.value & 0xFFFF_FFFF
+    rdonly = not target.name.endswith("_rdwr")
+    return dynptrs.data(walk, state, 1, size, rdonly=rdonly)
+
+
 _SPECIAL = {
+    "bpf_dynptr_slice": _slice,
+    "bpf_dynptr_slice_rdwr": _slice,
     "bpf_rdonly_cast": _rdonly_cast,
     "bpf_session_is_return": _is_return,
     "bpf_session_cookie": _cookie,

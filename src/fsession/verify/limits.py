@@ -22,6 +22,7 @@ class Limits:
     callbacks_loop: bool = True  # 6.8: callbacks are walked until nothing changes
     load_acquire: bool = True  # 6.15
     same_operands: bool = True  # 7.0: conditions of a register and itself are known
+    one_offset: bool = False  # 7.2: a pointer's fixed and variable offset are one range
     max_insns: int = 1_000_000
 
 
@@ -41,8 +42,8 @@ SERIES = {
     ),
     "6.12": Limits("6.12", (6, 12), div_ranges=False, load_acquire=False, same_operands=False),
     "7.0": Limits("7.0", (7, 0)),
-    "7.2": Limits("7.2", (7, 2)),
-    "7.3": Limits("7.3", (7, 3)),
+    "7.2": Limits("7.2", (7, 2), one_offset=True),
+    "7.3": Limits("7.3", (7, 3), one_offset=True),
 }
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fsession.uapi import MapType
 from fsession.verify import stack
 from fsession.verify.context import load_context
-from fsession.verify.problem import NotJudgedError, RefusedError
+from fsession.verify.map_fields import load_field, struct_of_map
+from fsession.verify.problem import RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import UNKNOWN, Range, constant, sign_extended, unsigned_range
 from fsession.verify.show import kind_text
@@ -52,7 +53,7 @@ def load(walk: Walk, state: State, number: int, off: int, size: int) -> Reg:
         check_region(walk, state, number, reg, off, size, write=False)
         return scalar(loaded(size))
     if kind == Kind.MAP:
-        raise NotJudgedError("reading the fields of a map itself")
+        return load_field(walk, state, number, reg, off, size)
     raise _no_memory(number, reg)
 
 
@@ -76,6 +77,9 @@ def store(walk: Walk, state: State, number: int, off: int, size: int, value: Reg
             regs=(number,),
         )
     _check_usable(walk, number, reg)
+    if kind == Kind.MAP:
+        name = struct_of_map(reg.aux.type) or "the map"
+        raise RefusedError(f"only read from {name} is supported", regs=(number,))
     if kind == Kind.BTF:
         raise RefusedError("only read is supported", advice="kernel memory is not written to")
     if reg.flags & Flag.RDONLY:
@@ -148,10 +152,14 @@ def check_region(
     low = reg.range.smin + reg.off + off
     if low < 0 or low + size > limit:
         raise _outside(number, reg, low, size, limit, "min")
-    if reg.range.umax >= _FAR:
+    before = walk.limits.one_offset and reg.off + reg.range.smin < 0
+    if reg.range.umax >= _FAR or before:
         raise RefusedError(
             f"R{number} unbounded memory access, make sure to bounds check any such access",
-            advice="compare the index with the size, or mask it with &, before it is added",
+            advice="the pointer itself may not point before the memory, also where the load goes "
+            "on from there"
+            if before
+            else "compare the index with the size, or mask it with &, before it is added",
             regs=(number,),
         )
     high = reg.range.umax + reg.off + off

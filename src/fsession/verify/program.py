@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fsession.btf.catalog import Types
+    from fsession.btf.types import FuncProto
     from fsession.spec import MapSpec
     from fsession.verify.limits import Limits
     from fsession.verify.subject import Subject
@@ -39,8 +40,9 @@ _FIELDS = (
 )  # fmt: skip
 _STACK = 512
 _NOT_TRACEABLE = ("do_exit", "do_group_exit", "kthread_complete_and_exit", "kthread_exit")
-_NORETURN = frozenset((*_NOT_TRACEABLE, "make_task_dead", "__ia32_sys_exit", "__x64_sys_exit"))
-_NORETURN_SINCE = (6, 16)
+_EXITS = tuple(f"__{abi}_sys_{name}" for abi in ("ia32", "x64") for name in ("exit", "exit_group"))
+_NORETURN = frozenset((*_NOT_TRACEABLE, "make_task_dead", *_EXITS))
+_NORETURN_SINCE = (6, 12)  # Linux 6.16; the stable releases of 6.12 have it as well
 
 
 def check_program(subject: Subject, limits: Limits) -> None:
@@ -85,14 +87,21 @@ def _check_tracing(subject: Subject, limits: Limits) -> None:
         )
     if kind == AttachType.MODIFY_RETURN:
         raise NotJudgedError("which functions fmod_ret may change")
+    proto = subject.prototype
+    if proto is not None and kind != AttachType.TRACE_RAW_TP and _is_variadic(proto):
+        raise RefusedError(f"The function {subject.target_name} with variable args is unsupported.")
     if subject.sleepable and limits.version < (7, 2):
         return
     name = subject.target_name
     exits = kind in (AttachType.TRACE_FEXIT, AttachType.TRACE_FSESSION)
     if exits and name in _NORETURN and limits.version >= _NORETURN_SINCE:
         raise RefusedError(
-            f"Attaching fexit/fsession/fmod_ret to __noreturn functions '{name}' is rejected."
+            f"Attaching fexit/fsession/fmod_ret to __noreturn function '{name}' is rejected."
         )
+
+
+def _is_variadic(proto: FuncProto) -> bool:
+    return bool(proto.params) and not proto.params[-1].type
 
 
 def _check_map(subject: Subject, spec: MapSpec) -> None:

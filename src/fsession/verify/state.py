@@ -176,7 +176,8 @@ class State:
     """All of it before the instruction `at`.
 
     `parent` is the last checkpoint passed; `written` are the stack slots overwritten since.
-    `path` is a chain ``(at, path before)``, for explanations.
+    `path` is a chain ``(start, from, path before)`` of the straight pieces that were walked: where
+    each starts and the instruction before it. For explanations.
     """
 
     __slots__ = (

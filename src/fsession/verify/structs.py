@@ -96,39 +96,46 @@ def load_member(walk: Walk, state: State, number: int, reg: Reg, off: int, size:
     found = _find(struct, at, size, number)
     if found is None:
         return scalar(_number(size))
-    holder, member, id = found
-    return _pointer(walk, state, reg, holder, member, id, size)
+    return _pointer(walk, state, reg, found)
 
 
 def _number(size: int) -> Range:
     return _UNKNOWN if size == 8 else unsigned_range(0, (1 << 8 * size) - 1)
 
 
-_Found = tuple[StructRef, str, TypeId]
+class _Found(NamedTuple):
+    """A pointer: the struct that holds it, its name and type; whether in a union of several."""
+
+    holder: StructRef
+    member: str
+    type: TypeId
+    in_union: bool
 
 
 def _find(struct: StructRef, at: int, size: int, number: int) -> _Found | None:
-    """The struct that holds the pointer at byte `at`, the member's name and type; None: a number.
+    """The pointer at byte `at`; None: a number.
 
     The first member that the bytes overlap decides. Raises where they are not inside one.
     """
     types, id = struct.types, struct.id
+    in_union = False
     for _ in range(MAX_DEPTH):
         kind = types[id]
         assert isinstance(kind, Struct | Union)
+        in_union = in_union or (isinstance(kind, Union) and len(kind.members) != 1)
         if at + size > kind.size:
             inner = _behind(types, kind, at, number, size)
             if inner is None:
                 return None
             id, at = inner
             continue
-        step = _step(types, kind, at, size, number)
+        step = _step(types, kind, at, size, number, in_union=in_union)
         if step is None:
             return None
         member, element, start = step
         inner_id = types.strip(element)
         if types.kind_of(inner_id) is Ptr:
-            return StructRef(types, id, kind.name), member, element
+            return _Found(StructRef(types, id, kind.name), member, element, in_union)
         id, at = inner_id, at - start
     raise RefusedError("the structure is nested too deep")
 
@@ -153,9 +160,12 @@ def _behind(
 
 
 def _step(
-    types: Types, kind: Struct | Union, at: int, size: int, number: int
+    types: Types, kind: Struct | Union, at: int, size: int, number: int, *, in_union: bool
 ) -> tuple[str, TypeId, int] | None:
-    """Member, type and start of the pointer or struct that holds the bytes; None: a number."""
+    """Member, type and start of the pointer or struct that holds the bytes; None: a number.
+
+    An array of numbers may be read across its elements, and in a union across its members.
+    """
     for member in kind.members:
         start, end = member.bit_offset // 8, at + size
         if end <= start:
@@ -167,6 +177,7 @@ def _step(
         if at < start:
             break
         length, element = types.size_of(member.type), member.type
+        last = start + length
         if at >= start + length:
             continue
         inner = types[types.strip(element)]
@@ -185,9 +196,9 @@ def _step(
             )
         if isinstance(inner, Ptr) and pointee(types, element) is not None:
             return member.name, element, start
-        if end > start + length:
+        if end > last and not in_union:
             raise RefusedError(
-                f"access beyond the end of member {member.name} (mend:{start + length}) in "
+                f"access beyond the end of member {member.name} (mend:{last}) in "
                 f"struct {kind.name} with off {at} size {size}",
                 regs=(number,),
             )
@@ -206,13 +217,14 @@ def _element(types: Types, array: Array) -> tuple[TypeId, int]:
     return id, types.size_of(id)
 
 
-def _pointer(
-    walk: Walk, state: State, reg: Reg, holder: StructRef, member: str, id: TypeId, size: int
-) -> Reg:
-    types = holder.types
-    target = pointee(types, id)
+def _pointer(walk: Walk, state: State, reg: Reg, found: _Found) -> Reg:
+    types = found.holder.types
+    target = pointee(types, found.type)
     if target is None:
         return scalar()
-    flags = member_flags(walk, state, reg, holder, member, tags_of(types, id))
+    tags = tags_of(types, found.type)
+    flags = member_flags(walk, state, reg, found.holder, found.member, tags)
+    if found.in_union:
+        flags |= Flag.UNTRUSTED
     made = pointer(Kind.BTF, target, flags)
     return made._replace(id=walk.new_id()) if flags & Flag.MAYBE_NULL else made

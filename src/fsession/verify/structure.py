@@ -206,7 +206,11 @@ def uses(insn: Insn) -> tuple[int, int]:
 def _liveness(code: Sequence[Insn | None], spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Before each slot: registers that may be read before they are overwritten."""
     live = [0] * len(code)
-    used = [uses(insn) if insn is not None else (0, 0) for insn in code]
+    shared: dict[tuple[int, int], tuple[int, int]] = {}
+    used = [
+        shared.setdefault(pair, pair)
+        for pair in (uses(insn) if insn is not None else (0, 0) for insn in code)
+    ]
     for start, end in spans:
         changed = True
         while changed:

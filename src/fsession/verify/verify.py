@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fsession.isa.cfg import callees
 from fsession.isa.insn import offsets
 from fsession.verify.explain import Log, explain, source_line
+from fsession.verify.fields import check_fields
 from fsession.verify.globals import first_state, start_of_global
 from fsession.verify.kfuncs import is_iter_next
 from fsession.verify.limits import NEWEST, Limits, limits
@@ -37,13 +38,14 @@ def verify(
     try:
         check_program(subject, rules)
         found = structure(subject.insns, _iterator_steps(subject))
+        check_fields(subject.insns, rules)
         walk = Walk(subject, found, rules, STEPS, prune=prune, listen=log)
         walk.run(first_state(subject))
         _walk_globals(subject, walk)
         check_depth(walk.stack_used, callees(subject.insns))
     except RefusedError as error:
         return _refusal(subject, error, walk, log)
-    text = log.text("", walk.insns) if log else ""
+    text = log.text("", walk) if log else ""
     return Report(subject.name, True, insns=walk.insns, log=text)
 
 
@@ -68,7 +70,7 @@ def _refusal(subject: Subject, error: RefusedError, walk: Walk | None, log: Log 
         at=error.at,
         insns=insns,
         advice=error.advice,
-        log=log.text(error.message, insns) if log else "",
+        log=log.text(error.message, walk) if log else "",
         explanation=story,
         source=source_line(subject, error.at) if error.at >= 0 else "",
         judged=not isinstance(error, NotJudgedError),

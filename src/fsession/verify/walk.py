@@ -64,15 +64,16 @@ class Walk:
         self.state = State()
         self._listen = listen
         self._prune = prune
-        self._steps = [
-            (steps[insn.opcode], insn, insn.opcode & 7 in _JUMP_CLASSES) if insn else None
-            for insn in structure.code
-        ]
+        self._steps = [steps[insn.opcode] if insn else None for insn in structure.code]
+        self._is_jump = bytes(
+            insn is not None and insn.opcode & 7 in _JUMP_CLASSES for insn in structure.code
+        )
         self._kinds: dict[int, Kind] = {}
         self.globals: dict[int, None] = {}
         self._points: dict[int, list[Checkpoint]] = {}
         self._pending: list[State] = []
         self._last_id = 0
+        self._most_at_place = self._all_points = self._held_points = self._most_held = 0
         self._insns_at_point = self._jumps_at_point = 0
         self._stack_used: dict[int, int] = {}
 
@@ -110,11 +111,17 @@ class Walk:
         """A copy that will go on at `at`, later."""
         other = state.copy()
         other.at = at
+        other.path = (at, state.at, state.path)
         if other.parent is not None:
             other.parent.branches += 1
         self._pending.append(other)
         if len(self._pending) > _MAX_PENDING:
-            raise RefusedError("The sequence of 8193 jumps is too complex.")
+            raise RefusedError(
+                "The sequence of 8193 jumps is too complex.",
+                advice="too many branches before one way ends: a loop whose number of rounds is "
+                "not bounded by a constant, or very many conditions; bpf_loop() and bpf_for() "
+                "bound a loop",
+            )
         return other
 
     def acquire(self, state: State, what: str) -> int:
@@ -202,10 +209,20 @@ class Walk:
         """The global function at `start` is called, so it must be verified, too."""
         self.globals[start] = None
 
+    @property
+    def statistics(self) -> str:
+        """The kernel's last line: tools read these counts."""
+        return (
+            f"processed {self.insns} insns (limit {self.limits.max_insns}) "
+            f"max_states_per_insn {self._most_at_place} total_states {self._all_points} "
+            f"peak_states {self._most_held} mark_read 0"
+        )
+
     # -- the loop -------------------------------------------------------------------------------
 
     def run(self, first: State) -> None:
         """Walk every way from `first`. Raises `RefusedError` with its place."""
+        first.path = (first.at, -1, None)
         self._pending.append(first)
         while self._pending:
             state = self._pending.pop()
@@ -219,7 +236,8 @@ class Walk:
             self._finish(state)
 
     def _follow(self, state: State) -> None:
-        steps, points, listen = self._steps, self.structure.points, self._listen
+        steps, code, is_jump = self._steps, self.structure.code, self._is_jump
+        points, listen = self.structure.points, self._listen
         most = self.limits.max_insns
         while True:
             at = state.at
@@ -231,15 +249,17 @@ class Walk:
                 )
             if at in points and self._covered(state):
                 return
-            step = steps[at]
+            step, insn = steps[at], code[at]
             assert step is not None
-            self.jumps += step[2]
-            state.path = (at, state.path)
+            assert insn is not None
+            self.jumps += is_jump[at]
             if listen is not None:
-                listen(state, step[1])
-            next = step[0](self, state, step[1])
+                listen(state, insn)
+            next = step(self, state, insn)
             if next == OVER:
                 return
+            if next != at + insn.slots:
+                state.path = (next, at, state.path)
             state.at = next
 
     def _finish(self, state: State) -> None:
@@ -288,6 +308,7 @@ class Walk:
         factor = 64 if forced and point.branches else 3
         if point.misses > point.hits * factor + factor:
             known.remove(point)
+            self._held_points -= 1
 
     def _is_loop(self, point: Checkpoint, state: State, *, forced: bool) -> bool:
         """A state that comes back to where it came from: refused if nothing ever changes, covered
@@ -324,5 +345,9 @@ class Walk:
         kept.path = None
         point = Checkpoint(kept)
         known.append(point)
+        self._all_points += 1
+        self._held_points += 1
+        self._most_held = max(self._most_held, self._held_points)
+        self._most_at_place = max(self._most_at_place, len(known))
         state.parent = point
         rebased(state)
