@@ -47,6 +47,27 @@ def test_no_members_of_the_context(target):
     assert "has another layout in the kernel's memory" in caught.value.__notes__[-1]
 
 
+def test_struct_results():
+    build = Builder()
+    u32 = build.add(Int("u32", 4, 32))
+    pair = build.add(Struct("pair", 8, (Member("a", u32, 0), Member("b", u32, 32))))
+    build.add(Func("gives", build.add(FuncProto(pair, (Param("by", pair),))), 1))
+
+    def result(ctx):
+        fsession.emit(given=fsession.ret(ctx))
+
+    def met(ctx, by):
+        one = by
+        if by.a > 5:
+            one = 3
+        fsession.emit(one=one)
+
+    kernel = build.types()
+    for function, message in ((result, "returns a struct pair by value"), (met, "'one' is not")):
+        with pytest.raises(CompileError, match=message):
+            compile_programs([program("gives")(function)], lambda _: kernel)
+
+
 def test_the_address_of_the_context(target):
     def sends(ctx, xdp):
         fsession.emit(at=xdp)

@@ -46,6 +46,26 @@ def no_function(ctx):
     pass
 
 
+@wrong("'more' is no plain parameter")
+def more_parameters(ctx, skb, *more):
+    pass
+
+
+@wrong("'3' is no plain parameter")
+def default_parameter(ctx, skb=3):
+    pass
+
+
+@wrong("'b' is no plain parameter")
+def calls_with_keywords(ctx):
+    by_keyword(1)
+
+
+@fsession.function
+def by_keyword(a, *, b):
+    return a
+
+
 @wrong("the name 'nothing' is not known here")
 def no_name(ctx):
     x = nothing + 1

@@ -142,7 +142,7 @@ class Types:
         if id is None:
             what = " or ".join(kind.__name__.lower() for kind in kinds) or "type"
             where = f" in BTF of {self.name}" if self.name else ""
-            raise NotFoundError(what + where, name, self._near(name, kinds))
+            raise NotFoundError(what + where, name, self.near(name, *kinds))
         return id
 
     def get(self, name: str, *kinds: type[Type]) -> Type:
@@ -266,8 +266,8 @@ class Types:
             for index in self._records.named(name, numbers):
                 yield TypeId(self.first_id + index)
 
-    def _near(self, name: str, kinds: tuple[type[Type], ...]) -> tuple[str, ...]:
-        """Up to three names like `name`, of the kinds that were looked for."""
+    def near(self, name: str, *kinds: type[Type]) -> tuple[str, ...]:
+        """Up to three names like `name`, of one of `kinds` (none: any)."""
         for alike in self.strings.near(name):
             found = [text for text in alike if self.find(text, *kinds)]
             if found:

@@ -18,7 +18,7 @@ from fsession.frozen import frozen
 from fsession.lang import rounds
 from fsession.lang.access import Trust, Typed
 from fsession.lang.arith import S64, U64, is_u64
-from fsession.lang.ctypes import Pointer
+from fsession.lang.ctypes import Integer, Pointer
 from fsession.lang.ir import BinaryOp, Test
 from fsession.lang.operators import joined
 from fsession.lang.outline import MAX_ROUNDS
@@ -145,7 +145,8 @@ class Flow:
         if isinstance(item, Typed):
             return item
         if isinstance(item, Argument):
-            return self.e.argument(item)
+            is_word = isinstance(item.type, Integer | Pointer)
+            return self.e.argument(item) if is_word else None
         if isinstance(item, Static) and isinstance(item.value, int):
             return self.e.arith.number(int(item.value))
         return None
@@ -172,7 +173,9 @@ class Flow:
             case ast.Call(func=ast.Name(id="range")):
                 pass
             case _:
-                raise self.e.fail(call, "a loop goes over range(…) only")
+                raise self.e.fail(
+                    call, "a loop goes over range(…) only", "for i in range(n): … a[i]"
+                )
         if not isinstance(node.target, ast.Name):
             raise self.e.fail(node.target, "the counter of a loop is one name")
         start, stop, step = self._range(call)

@@ -74,6 +74,9 @@ def _ret(e: Expressions, node: ast.Call) -> Item:
     _context(e, node, "ret")
     if e.result is None:
         raise e.fail(node, "the function returns nothing", "void functions have no result")
+    if isinstance(e.result.type, Record):
+        message = f"the function returns a {e.result.type} by value"
+        raise e.fail(node, message, "the kernel traces no such function")
     return e.argument(e.result)
 
 

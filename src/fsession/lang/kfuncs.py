@@ -36,10 +36,8 @@ def call_kfunc(e: Expressions, name: str, node: ast.Call) -> Item:
     if id is None and row is not None:
         raise e.fail(node, f"this kernel has no {name}()", f"Linux {row.since} has it")
     if id is None:
-        near = [
-            text for texts_ in types.strings.near(name) for text in texts_ if types.find(text, Func)
-        ]
-        hint = f"did you mean {', '.join(near[:3])}?" if near else ""
+        near = types.near(name, Func)
+        hint = f"did you mean {', '.join(near)}?" if near else ""
         raise e.fail(node, f"the kernel has no function '{name}'", hint)
     if row is not None and row.only not in (Only.EVERYWHERE, Only.FSESSION):
         raise e.fail(node, f"tracing programs can't call {name}()", f"it is for {row.only.value}")

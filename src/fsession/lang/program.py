@@ -223,14 +223,18 @@ class _Compiler:
 
     def _parameters(self, e: Expressions) -> None:
         """``ctx`` and parameters of the traced function, by their names."""
+        self.source.check_parameters(self.tree)
         if self.kind.startswith("fsession.multi"):
             signatures = self._many()
         else:
             if self.id is None:
-                raise self.source.error(self.tree, f"the kernel has no function '{self.name}'")
+                message = f"the kernel has no function '{self.name}'"
+                near = self.types.near(self.name, Func)
+                hint = f"did you mean {', '.join(near)}?" if near else ""
+                raise self.source.error(self.tree, message, hint)
             signatures = {self.name: self._signature(self.id, direct=True)}
         e.result = self._same(signatures, RESULT, self.tree, optional=True)
-        for at, arg in enumerate(self.tree.args.args):
+        for at, arg in enumerate((*self.tree.args.posonlyargs, *self.tree.args.args)):
             if arg.arg == "ctx" and at == 0:
                 assert e.context is not None
                 e.names["ctx"] = e.context
@@ -309,7 +313,8 @@ class _Compiler:
         if known is not None:
             return known
         source, tree = Source.of(item.function)
-        params = [arg.arg for arg in tree.args.args]
+        source.check_parameters(tree)
+        params = [arg.arg for arg in (*tree.args.posonlyargs, *tree.args.args)]
         if len(params) > 5:
             raise source.error(tree, f"{len(params)} parameters", "a function takes up to 5")
         self._locals[id(item)] = item.name

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["Statements"]
 
 
+_INSTEAD = {
+    "with": "write the calls at its beginning and its end",
+    "try": "nothing is raised: fsession.read(p) tells of a bad address, m.get(k) of a missing key",
+    "raise": "'return' ends the program",
+    "def": "write it outside, with @fsession.function",
+    "import": "write it outside of the program",
+    "assert": "if not …: return",
+    "match": "if … elif …",
+    "global": 'programs change name.value of name = fsession.Global("u64")',
+}
+
+
 class Statements(Flow):
     """Compiles the body of a function into the block that its builder is at."""
 
@@ -44,7 +56,8 @@ class Statements(Flow):
         self.build.at = self.e.source.place(node)
         method: Callable[[ast.stmt], None] | None = getattr(self, f"_{type(node).__name__}", None)
         if method is None:
-            raise self.e.fail(node, f"'{_word(node)}' can't be used in a program")
+            word = _word(node)
+            raise self.e.fail(node, f"'{word}' can't be used in a program", _INSTEAD.get(word, ""))
         try:
             method(node)
         except CompileError:

@@ -42,6 +42,14 @@ class Source:
             raise CompileError(f"'{name}' is no function of the kind 'def'", file, first)
         return cls(file, first, [line.rstrip("\n") for line in lines], indent), tree
 
+    def check_parameters(self, tree: ast.FunctionDef) -> None:
+        """Raises `CompileError` for others than plain names."""
+        args = tree.args
+        others = (*args.kwonlyargs, *filter(None, (args.vararg, args.kwarg)), *args.defaults)
+        if others:
+            message = f"'{ast.unparse(others[0])}' is no plain parameter"
+            raise self.error(others[0], message, "parameters are names, without '*' and defaults")
+
     def place(self, node: ast.AST) -> Place:
         line = getattr(node, "lineno", 1)
         column = getattr(node, "col_offset", 0) + self._indent + 1

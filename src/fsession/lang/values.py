@@ -14,7 +14,7 @@ from fsession.errors import BadInputError, CompileError
 from fsession.lang import lookup
 from fsession.lang.access import Access, Place, Trust, Typed
 from fsession.lang.arith import Arithmetic
-from fsession.lang.ctypes import Array, Integer, Opaque, Pointer, Record
+from fsession.lang.ctypes import WORD_BYTES, Array, Integer, Opaque, Pointer, Record
 from fsession.lang.ir import Label, Space, Value
 from fsession.lang.objects import Function, Global
 from fsession.lang.scope import Argument, Context, Item, Many, Maybe, Static
@@ -137,6 +137,8 @@ class Values:
         if self.context is None:
             raise BadInputError(f"'{item.name}' is an argument of the program's main function")
         base, type = self.context.value, item.type
+        if not isinstance(type, Integer | Pointer) or type.size > WORD_BYTES:
+            raise BadInputError(f"'{item.name}' is a {type}: no number of 64 bits and no pointer")
         if item.is_direct:
             word = self.build.load(base, 8 * item.slot, 8, Space.CTX)
         else:
@@ -184,7 +186,8 @@ class Values:
         enumerator = self.catalog.enumerator(node.id)
         if enumerator is not None:
             return Static(enumerator[0])
-        raise self.fail(node, f"the name '{node.id}' is not known here")
+        hint = "it is no name of the file and no enumerator, and not set on every way to here"
+        raise self.fail(node, f"the name '{node.id}' is not known here", hint)
 
     def _JoinedStr(self, node: ast.JoinedStr) -> Item:
         raise self.fail(node, "an f-string can't be used in a program", "use printk with %d, %s")
