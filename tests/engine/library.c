@@ -13,3 +13,8 @@ double scaled(long a, double b) { return a * b; }
 long mixed(struct mixed both) { return both.a; }
 long plain(long a);
 __attribute__((patchable_function_entry(0))) long plain(long a) { return a; }
+
+long deep(long left);
+long (*volatile deeper)(long) = deep;
+__attribute__((noinline, optimize("no-omit-frame-pointer", "no-optimize-sibling-calls")))
+long deep(long left) { return left ? deeper(left - 1) + 1 : 0; }

@@ -18,7 +18,7 @@ from fsession.errors import AttachError, BadInputError, FsessionError
 from fsession.tracer import trace
 
 SOURCE = Path(__file__).parent / "library.c"
-FUNCTIONS = ["add", "counted", "helper", "name_len", "twice"]
+FUNCTIONS = ["add", "counted", "deep", "helper", "name_len", "twice"]
 DECLARED = ("long add(long a, long b)", "int name_len(const char *text, int kind, void *at)")
 
 

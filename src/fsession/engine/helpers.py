@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fsession.engine.faults import faults
 from fsession.engine.maps import LOCK, STORAGE_DELETE, STORAGE_GET, UNLOCK
 from fsession.engine.native import Function, architecture, compile_text
+from fsession.engine.stacks import STACK_CALLS, get_stack
 from fsession.engine.threads import COOKIE, CPU, FAULT, PID, TASK, threads
 from fsession.isa.asm import assemble
 
@@ -464,9 +465,10 @@ def inline(name: str) -> bytes | None:
 @cache
 def function(name: str) -> Function | None:
     """The function; None if the engine has none of this name."""
-    if name not in FUNCTIONS:
+    text = get_stack() if name in STACK_CALLS else FUNCTIONS.get(name)
+    if text is None:
         return None
-    made = compile_text(FUNCTIONS[name], _parts())
+    made = compile_text(text, _parts())
     faults().add(made.image, made.code)
     return made
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from fsession.engine.jit.plan import Node
 from fsession.engine.memory import Block
 from fsession.engine.program import SESSIONS
+from fsession.engine.stacks import STACK_CALLS
 from fsession.engine.trampoline import FENTRY, FEXIT, FMOD_RET, Attached
 from fsession.errors import KernelError
 from fsession.uapi import AttachType, LinkType
@@ -69,7 +70,7 @@ class EngineLink:
             self._is_session,
             uses_cookie="bpf_session_cookie" in program.calls,
             attach_cookie=cookie if "bpf_get_attach_cookie" in program.calls else None,
-            uses_ip="bpf_get_func_ip" in program.calls,
+            uses_ip=not program.calls.isdisjoint(("bpf_get_func_ip", *STACK_CALLS)),
         )
         return Attached(program.id, self._kinds, node, enabled)
 

@@ -227,9 +227,21 @@ class Machine:
         return found.address if found and not module else None
 
     def symbol_at(self, address: int) -> str | None:
-        """Of the start of a function: where they end is not known here."""
+        """Of the start of a function, what is inside one of a library, or of a trampoline."""
         found = self._functions.items()
-        return next((name for name, one in found if one.address == address), None)
+        named = next((name for name, one in found if one.address == address), None)
+        inside = (
+            f"{one.name}+{address - one.start:#x}"
+            for library in self.libraries.values()
+            for one in library.functions
+            if one.start <= address < one.start + one.size
+        )
+        around = (
+            f"fsession_image_{one.name}+{one.offset(address):#x}"
+            for one in self._trampolines.values()
+            if one.offset(address) is not None
+        )
+        return named or next(inside, None) or next(around, None)
 
     def kconfig(self) -> Mapping[str, str]:
         return {}

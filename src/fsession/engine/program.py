@@ -16,6 +16,7 @@ from fsession.engine.jit.code import place
 from fsession.engine.memory import Block
 from fsession.engine.native import architecture
 from fsession.engine.slow import SLOW
+from fsession.engine.stacks import STACK_CALLS
 from fsession.engine.threads import MISSES, RUNS, slot_of, threads
 from fsession.errors import KernelError, UnsupportedError
 from fsession.host import ProgramInfo, TestResult
@@ -95,6 +96,8 @@ class EngineProgram:
             raise KernelError(f"load program '{self.name}'", errno.EACCES)
         if name in helpers.TASKS:
             self.machine.describe_tasks()
+        if name in STACK_CALLS and self.type is not ProgType.TRACING:
+            raise UnsupportedError(f"the call of {name} in the engine, but for tracing programs,")
         code = helpers.inline(name)
         if code is not None:
             return code

@@ -114,6 +114,12 @@ class Trampoline:
         """What is at the entry when nothing was ever attached."""
         return self._original
 
+    def offset(self, address: int) -> int | None:
+        """Of a place in the image of the moment."""
+        image = self._image
+        inside = image is not None and image.address <= address < image.end
+        return address - image.address if image is not None and inside else None
+
     def take_over(self, model: FuncModel, graveyard: Graveyard) -> bool:
         """For another machine; False if somebody uses it."""
         if not self._attached:

@@ -39,10 +39,30 @@ if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.plan import Node
 
-__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub", "unwind_rules"]
+__all__ = [
+    "FRAME_OF_CONTEXT",
+    "REACH",
+    "adapter",
+    "entry_jump",
+    "image",
+    "nop_shapes",
+    "stub",
+    "unwind_rules",
+]
 
 REACH = 1 << 26
 ARGUMENTS = tuple(range(8))
+FRAME_OF_CONTEXT = """
+    r0 = *(u8 *)(r1 -8)
+    r0 <<= 3
+    r0 += r1
+    r0 += 47
+    r0 &= -16
+    r0 += 192
+"""
+"""BPF: from the context r1 to where the image keeps the caller's frame pointer, and above it the
+address where the function returns to: behind four words and twelve vector registers."""
+
 _FROM_STACK = 16  # of the frame pointer: its caller's stack arguments
 _RUNS, _MISSES = 8, 16
 _NOP = bytes.fromhex("1f2003d5")

@@ -36,10 +36,23 @@ if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
     from fsession.engine.jit.plan import Node
 
-__all__ = ["REACH", "adapter", "entry_jump", "image", "nop_shapes", "stub", "unwind_rules"]
+__all__ = [
+    "FRAME_OF_CONTEXT",
+    "REACH",
+    "adapter",
+    "entry_jump",
+    "image",
+    "nop_shapes",
+    "stub",
+    "unwind_rules",
+]
 
 REACH = 1 << 30
 ARGUMENTS = (RDI, RSI, RDX, RCX, R8, R9)
+FRAME_OF_CONTEXT = "r0 = *(u8 *)(r1 -8)\n r0 <<= 3\n r0 += r1\n r0 += 8"
+"""BPF: from the context r1 to where the image keeps the caller's frame pointer, and above it the
+address where the function returns to."""
+
 _FROM_STACK = 16  # of the frame pointer: its caller's stack arguments
 _RUNS, _MISSES = 8, 16
 _NOP5 = bytes.fromhex("0f1f440008"), bytes.fromhex("0f1f440000")
