@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fsession.btf.model import Arg, FuncModel
+from fsession.engine.interp import Interpreter
+from fsession.engine.jit import arm64_images, x86_64_images
+from fsession.engine.jit.plan import Node, Plan
+from fsession.engine.memory import Block, Memory, poke
 from fsession.engine.prototypes import library_machine
 from fsession.errors import UnsupportedError
+from fsession.isa.asm import assemble
 from fsession.tracer import trace
 from fsession.uapi import AttachType
 
@@ -84,3 +90,20 @@ def test_what_is_asked_for(machine, program, numbers, size, flags, result):
 def test_only_where_there_is_an_image(machine, program):
     with pytest.raises(UnsupportedError, match="but for tracing programs"):
         program("call bpf_get_stack#67\n exit", kind=None)
+
+
+@pytest.mark.parametrize("images", [arm64_images, x86_64_images], ids=["arm64", "x86_64"])
+@pytest.mark.parametrize("slots", range(13))
+@pytest.mark.parametrize("ip_arg", [False, True])
+def test_the_frame_of_a_context(images, slots, ip_arg):
+    """The text finds it, of whatever size the frame is."""
+    model = FuncModel(tuple(Arg(slot, 8) for slot in range(slots)), slots, 8)
+    nodes = (Node(0, 0, 0, is_session=True, uses_cookie=True),) * (slots % 3)
+    frame = images._Frame(Plan(model, 0, 0, 0, 0, 0, nodes, (), nodes, ip_arg))
+    memory = Block(4096)
+    base = memory.address + 1024  # sp of arm64, rbp of x86_64
+    context = base + frame.ctx
+    poke(context - 8, 8, slots | 0xAA << 8)
+    wanted = base + frame.size if images is arm64_images else base
+    insns = assemble(images.FRAME_OF_CONTEXT + "\n exit")
+    assert Interpreter(insns, Memory([memory.region])).run(context) == wanted
