@@ -283,7 +283,7 @@ def _check_iterator(
         raise NotJudgedError(f"argument {number} of {target.name}")
 
 
-_ITERATORS = {"iter_num", "iter_bits", "iter_task", "iter_task_vma", "iter_css"}
+_ITERATORS = {"iter_num", "iter_bits", "iter_task", "iter_task_vma"}
 
 
 def _iter_next(walk: Walk, state: State, target: _Target) -> int:
