@@ -253,6 +253,9 @@ class Host(Closeable, Protocol):
     def program_functions(self, program: Program) -> Sequence[TypeId]:
         """The functions of a loaded program, main first, as ids in its own BTF."""
 
+    def program_code(self, program: Program) -> Sequence[int]:
+        """Where the machine code of these functions is; empty without the privilege to know."""
+
     def symbol(self, name: str, module: str = "") -> int | None:
         """Address of a kernel symbol (kallsyms); None if there is no such symbol."""
 

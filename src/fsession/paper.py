@@ -245,6 +245,9 @@ class PaperHost:
     def program_functions(self, program: Program) -> Sequence[TypeId]:
         raise _not_here("BPF programs as targets")
 
+    def program_code(self, program: Program) -> Sequence[int]:
+        raise _not_here("BPF programs as targets")
+
     def printk_lines(self) -> PrintkReader:
         raise _not_here("printing")
 

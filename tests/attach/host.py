@@ -185,6 +185,9 @@ class FakeHost:
     def program_functions(self, program: Any) -> list[int]:
         return [id for _, id in self.program_types(program).functions()]
 
+    def program_code(self, program: Any) -> list[int]:
+        return [0xFFFF_FFFF_C000_0000 + 64 * at for at, _ in enumerate(self.program_functions(0))]
+
     def program_types(self, program: Any) -> Any:
         return kernel_types(["p", "part"])
 

@@ -46,6 +46,12 @@ ARM64 = {
     "jump inside": ((BTI_C, MOV_X9_X30, NOP, 0x1400_0001, NOP), []),
     "patched entry": ((BTI_C, MOV_X9_X30, 0x9400_0010), []),
     "indirect": ((BTI_C, MOV_X9_X30, NOP, 0xD63F_0000), []),
+    "of a BPF program": (  # movn x10, #0xfffe; movk x10, #0x8000, lsl 16; blr x10
+        (BTI_C, MOV_X9_X30, NOP, 0x929F_FFCA, 0xF2B0_000A, 0xD63F_0140),
+        [Branch(AT + 20, 0xFFFF_FFFF_8000_0001, True)],
+    ),
+    "of another register": ((BTI_C, MOV_X9_X30, NOP, 0x929F_FFCA, 0xD63F_0160), []),
+    "not right behind": ((BTI_C, MOV_X9_X30, NOP, 0x929F_FFCA, NOP, 0xD63F_0140), []),
 }
 
 

@@ -24,6 +24,38 @@ int target(struct xdp_md *ctx)
 	return add_up(seven, 4) + count_down(107); /* 74 + 100 */
 }
 
+/* A target that calls the kernel: a helper in a subprogram, and a kfunc where there is one. */
+struct iterator {
+	u64 opaque;
+} __attribute__((aligned(8)));
+
+extern int bpf_iter_num_new(struct iterator *it, int start, int end) __ksym __weak;
+extern int *bpf_iter_num_next(struct iterator *it) __ksym __weak;
+extern void bpf_iter_num_destroy(struct iterator *it) __ksym __weak;
+
+static __noinline int checksum(int to)
+{
+	__be32 from[2] = { 1, to };
+
+	return bpf_csum_diff(from, sizeof(from), from, 4, 0);
+}
+
+SEC("xdp")
+int caller(struct xdp_md *ctx)
+{
+	int sum = checksum(seven);
+	struct iterator it;
+	int *next;
+
+	if (bpf_iter_num_new) {
+		bpf_iter_num_new(&it, 0, 2);
+		while ((next = bpf_iter_num_next(&it)))
+			sum += *next;
+		bpf_iter_num_destroy(&it);
+	}
+	return sum != 0;
+}
+
 /* The sessions. */
 u64 entries, exits, mismatches;
 s64 arguments[2];

@@ -283,6 +283,42 @@ def test_interrupts_idle_tasks_and_many_threads(host):
     assert counts["begun"] - counts["ended"] <= 8 + missed  # those that wait at the end
 
 
+def test_a_program_as_root(host, graph, load, require):
+    """Its subprograms, and the helpers and kfuncs that it calls, found in its machine code."""
+    require(fsession.Feature.PROGRAM_TARGETS, True)
+    program = load("targets", "caller").programs["caller"].program
+    root = f"prog:{program.id}"
+    with graph(root, depth=3) as grapher:
+        names = {target.name for target in grapher.selection.targets}
+        assert program.test_run(data=bytes(64)).retval == 1
+        (tree,) = [checked(tree) for tree in trees_of(finish(grapher))]
+    seen = [(call.place.depth, call.function) for call in tree]
+    helper = [(0, root), (1, f"{root}/checksum"), (2, "bpf_csum_diff")]
+    assert seen[:3] == helper
+    assert tree[1].args == {"to": 7}
+    kfuncs = [call.function for call in tree if call.place.depth == 1][1:]
+    if "bpf_iter_num_next" in names:
+        next_, last = "bpf_iter_num_next", "bpf_iter_num_destroy"
+        assert kfuncs == ["bpf_iter_num_new", *3 * [next_], last]
+    else:
+        assert not kfuncs
+    with graph(f"{root}/checksum", depth=2) as grapher:
+        assert program.test_run(data=bytes(64)).retval == 1
+        (tree,) = [checked(tree) for tree in trees_of(finish(grapher))]
+    assert [call.function for call in tree] == [f"{root}/checksum", "bpf_csum_diff"]
+
+
+def test_disasm_of_a_program(host, load):
+    program = load("targets", "caller").programs["caller"].program
+    words = [sys.executable, "-m", "fsession", "disasm", "--calls"]
+    done = subprocess.run([*words, f"prog:{program.id}/*"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    heads = [line for line in done.stdout.splitlines() if line.startswith("0x")]
+    assert [f"_{name}>" in head for name, head in zip(("caller", "checksum"), heads, strict=True)]
+    assert "<bpf_csum_diff>" in done.stdout
+    assert "_checksum>" in done.stdout.split(heads[1])[0]
+
+
 def test_command(host):
     words = [sys.executable, "-m", "fsession", "graph", "--depth", "2", OPEN]
     done = subprocess.run(

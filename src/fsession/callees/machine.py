@@ -109,13 +109,43 @@ def _x86_64(code: bytes, address: int) -> Iterator[Branch]:
 
 
 def _aarch64(code: bytes, address: int) -> Iterator[Branch]:
-    """``bl`` and ``b`` (C6.2.26, C6.2.34 of the architecture's manual): 26 bits of words."""
+    """``bl`` and ``b`` (C6.2.26, C6.2.34 of the architecture's manual): 26 bits of words.
+
+    Also ``blr`` (C6.2.37) right behind the ``mov``s that make its register, which is how the
+    kernel compiles calls of BPF programs.
+    """
     words = struct.unpack(f"<{len(code) // 4}I", code[: len(code) // 4 * 4])
+    register, value = _NO_REGISTER, 0
     for index, word in enumerate(words):
+        at = address + 4 * index
         if word & 0x7C00_0000 == 0x1400_0000:
             distance = (word & 0x03FF_FFFF ^ 0x0200_0000) - 0x0200_0000
-            at = address + 4 * index
             yield Branch(at, at + 4 * distance, bool(word >> 31))
+        elif word == _BLR | register << 5:
+            yield Branch(at, value, True)
+        value = _moved(word, value if word & 31 == register else 0)
+        register = word & 31 if word & _MOVES in _MOVE_WIDE else _NO_REGISTER
+
+
+_BLR = 0xD63F_0000
+_NO_REGISTER = 32
+_MOVES = 0xFF80_0000
+_MOVN, _MOVZ, _MOVK = 0x9280_0000, 0xD280_0000, 0xF280_0000  # of 64 bits
+_MOVE_WIDE = (_MOVN, _MOVZ, _MOVK)
+
+
+def _moved(word: int, before: int) -> int:
+    """What the register of a ``movn``, ``movz`` or ``movk`` has behind it (C6.2.251 to 253)."""
+    shift = 16 * (word >> 21 & 3)
+    bits = (word >> 5 & 0xFFFF) << shift
+    if word & _MOVES == _MOVN:
+        return ~bits & _U64
+    if word & _MOVES == _MOVZ:
+        return bits
+    return before & ~(0xFFFF << shift) | bits
+
+
+_U64 = (1 << 64) - 1
 
 
 _BTI_C = bytes.fromhex("5f2403d5")

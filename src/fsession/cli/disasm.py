@@ -1,4 +1,4 @@
-"""``fsession disasm``: the machine code of a kernel function as it stands, callees by name."""
+"""``fsession disasm``: the machine code of a function as it stands, callees by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fsession.callees import KernelMemory, Line
+    from fsession.host import Host
 
 __all__ = ["disasm"]
 
@@ -27,21 +28,39 @@ def disasm(functions: tuple[str, ...], calls: bool) -> int:
     """Show the machine code of FUNC: offset, bytes, instruction, where it goes.
 
     It is read from the running kernel, so static calls and what tracing has changed at the entry
-    are as they stand. module:FUNC for a module's function.
+    are as they stand. module:FUNC is a module's function, prog:NAME or prog:NAME/PART what the
+    kernel compiled of a BPF program.
     """
+    from fsession.attach.pattern import ProgramPattern, parse
     from fsession.callees import KernelMemory
     from fsession.kernel import KernelHost
 
     with KernelHost() as host, KernelMemory(host) as memory:
         for function in functions:
-            click.echo("".join(_text(memory, function, only_calls=calls)), nl=False)
+            if isinstance(parse(function), ProgramPattern):
+                places = _of_programs(host, memory, function)
+            else:
+                places = memory.addresses([function])
+            for address in places:
+                click.echo("".join(_text(memory, function, address, only_calls=calls)), nl=False)
     return OK
 
 
-def _text(memory: KernelMemory, function: str, *, only_calls: bool) -> list[str]:
+def _of_programs(host: Host, memory: KernelMemory, name: str) -> list[int]:
+    """Where the functions of BPF programs are that `name` stands for."""
+    from fsession.attach import find_targets
+    from fsession.tracer.graph_places import CodePlaces, close_programs
+
+    targets = find_targets(host, [name]).targets
+    try:
+        return CodePlaces(host, memory).addresses(targets)
+    finally:
+        close_programs(targets)
+
+
+def _text(memory: KernelMemory, function: str, address: int, *, only_calls: bool) -> list[str]:
     from fsession.callees import disassemble
 
-    (address,) = memory.addresses([function])
     (symbol,) = memory.symbols([address])
     if not address or symbol is None:
         raise NotFoundError("kernel function", function)

@@ -100,9 +100,9 @@ def graph(
 ) -> int:
     """Show the calls below FUNC as a tree: arguments, results, durations.
 
-    FUNC is a kernel function (icmp_rcv), a pattern ('tcp_v4_*') or a module's function. What it
-    calls is found in its machine code. With -- CMD, the trees from the start of CMD to its end;
-    else until Ctrl-C. The exit status is CMD's.
+    FUNC is a kernel function (icmp_rcv), a pattern ('tcp_v4_*'), a module's function or a BPF
+    program (prog:NAME, prog:NAME/PART). What it calls is found in its machine code. With -- CMD,
+    the trees from the start of CMD to its end; else until Ctrl-C. The exit status is CMD's.
     """
     to = _chosen(to, totals=totals, flame=flame)
     with ExitStack() as stack:

@@ -427,6 +427,9 @@ class Machine:
     def program_functions(self, program: Program) -> Sequence[TypeId]:
         return [TypeId(func.type) for func in self._programs[program.id].request.funcs]
 
+    def program_code(self, program: Program) -> Sequence[int]:
+        return ()
+
     def printk_lines(self) -> PrintkQueue:
         queue = PrintkQueue(self._queues.remove)
         self._queues.append(queue)

@@ -101,6 +101,10 @@ class KernelHost:
         with program_by_id(program.id) as same:
             return [TypeId(number) for number in same.function_ids]
 
+    def program_code(self, program: Program) -> Sequence[int]:
+        with program_by_id(program.id) as same:
+            return same.code
+
     def symbol(self, name: str, module: str = "") -> int | None:
         return symbols.symbol_address(name, module)
 

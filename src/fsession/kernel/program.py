@@ -43,6 +43,7 @@ _INFO_NAMES = (
     "nr_map_ids",
 )
 _FUNC_INFO = struct.Struct("<II")  # offset of the instruction, type id
+_ADDRESS = struct.Struct("<Q")
 _POISON_CALL = rf"^(\d+): \(85\) call unknown#{POISON}"
 _FDINFO = r"^(\w+):\s+(\d+)$"
 
@@ -106,6 +107,19 @@ class KernelProgram(Handle):
         )
         get_info(self.fd, request, f"functions of program '{self.name}'")
         return tuple(type_id for _, type_id in _FUNC_INFO.iter_unpack(bytes(out)))
+
+    @property
+    def code(self) -> tuple[int, ...]:
+        """Addresses of its functions' machine code, main first; empty without CAP_SYSLOG."""
+        info = get_info(self.fd, pack("bpf_prog_info"), f"info of program '{self.name}'")
+        (count,) = unpack("bpf_prog_info", info, "nr_jited_ksyms")
+        if not count:
+            return ()
+        out = Buffer(count * _ADDRESS.size)
+        request = pack("bpf_prog_info", nr_jited_ksyms=count, jited_ksyms=out.address)
+        get_info(self.fd, request, f"code of program '{self.name}'")
+        addresses = tuple(address for (address,) in _ADDRESS.iter_unpack(bytes(out)))
+        return addresses if all(addresses) else ()
 
     @property
     def fdinfo(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ from fsession.trace import Call, Function, Summary
 from fsession.trace.graph_decode import GraphDecoder
 from fsession.trace.graph_program import GRAPH_RING_MAP, RootFilters
 from fsession.trace.values import Errno, Pointer
+from fsession.tracer.graph_places import close_programs
 from fsession.tracer.graph_programs import GraphPrograms
 from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
 from fsession.tracer.wants import target_signature
@@ -130,7 +131,9 @@ class Grapher:
     def select(self) -> GraphSelection:
         """What would be attached; attaches nothing."""
         with ExitStack() as stack:
-            return self._select(self._host or stack.enter_context(_kernel()))
+            selection = self._select(self._host or stack.enter_context(_kernel()))
+            close_programs(selection.targets)
+            return selection
 
     def _select(self, host: Host) -> GraphSelection:
         return select_graph(host, self._names, self._extent, self._strategy)
@@ -138,6 +141,7 @@ class Grapher:
     def _open(self, stack: ExitStack) -> None:
         host = self._host or stack.enter_context(_kernel())
         self.selection = self._select(host)
+        stack.callback(close_programs, self.selection.targets)
         programs = GraphPrograms(host, self.selection, self._filters, self._ring_bytes)
         self._programs = stack.enter_context(programs)
         self._decoder = GraphDecoder(_Functions(self.selection), _wall_offset_ns())

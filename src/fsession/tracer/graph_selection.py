@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from fsession.attach.safety import unsafe
 from fsession.btf.model import Models
 from fsession.btf.types import Func
 from fsession.callees import KernelMemory, Verdict, find_callees
-from fsession.errors import AttachError, BadInputError, NotFoundError
+from fsession.errors import BadInputError, NotFoundError
 from fsession.frozen import frozen
+from fsession.tracer.graph_places import CodePlaces, close_programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,28 +81,35 @@ def select_graph(
     """The graph below the functions `names`. Attaches nothing."""
     if extent.depth < 1:
         raise BadInputError("a graph has at least one level, its roots")
-    roots = {target.name: target for target in find_targets(host, names).targets}
-    extra = find_targets(host, extent.extra).targets if extent.extra else ()
-    _refuse_programs((*roots.values(), *extra))
+    with ExitStack() as stack:
+        found = find_targets(host, names).targets
+        stack.callback(close_programs, found)
+        extra = find_targets(host, extent.extra).targets if extent.extra else ()
+        stack.callback(close_programs, extra)
+        selection = _select(host, found, extra, extent, strategy)
+        stack.pop_all()
+    return selection
+
+
+def _select(
+    host: Host, found: Sequence[Target], extra: Sequence[Target], extent: Extent, strategy: str
+) -> GraphSelection:
+    roots = {target.name: target for target in found}
     judge = _Judge(host, extent)
     known = dict.fromkeys(roots, 0)
     known |= {target.name: 1 for target in extra if target.name not in known}
     targets = roots | {target.name: target for target in extra if target.name not in roots}
     if extent.depth > 1:
-        for name, depth in _callees(host, roots, extra, extent.depth, judge):
+        callees = _callees(host, roots, extra, extent.depth, judge)
+        kept = {target.name: target for target in judge.targets.values()}
+        for name, depth in callees:
             if name not in known:
                 known[name] = depth
-                targets[name] = judge.targets[name]
+                targets[name] = kept[name]
     nodes = [Node(targets[name], depth) for name, depth in known.items()]
     ordered = sorted(nodes, key=lambda node: not node.depth)
     plan = choose(host.why_not, strategy, many=len(nodes) > 1)
     return GraphSelection(tuple(ordered), judge.skipped, plan)
-
-
-def _refuse_programs(targets: Sequence[Target]) -> None:
-    for target in targets:
-        if target.program is not None:
-            raise AttachError(target.name, "a graph starts at functions of the kernel")
 
 
 def _callees(
@@ -108,16 +117,15 @@ def _callees(
 ) -> list[tuple[str, int]]:
     """Names and depths, breadth first."""
     with _memory(host) as memory:
-        names = [*roots, *(target.name for target in extra)]
-        found = dict(zip(names, memory.addresses(names), strict=True))
-        starts = [found[name] for name in roots if found[name]]
+        judge.places = places = CodePlaces(host, memory)
+        starts = [start for start in places.addresses([*roots.values()]) if start]
         machine = platform.machine()
         callees = find_callees(memory, machine, starts, depth - 1, judge)
-        others = [found[target.name] for target in extra if found[target.name]]
+        others = [start for start in places.addresses(extra) if start]
         if others and depth > 2:
             more = find_callees(memory, machine, others, depth - 2, judge)
             callees += [callee._replace(depth=callee.depth + 1) for callee in more]
-    return [(callee.symbol.label, callee.depth) for callee in callees]
+    return [(judge.targets[callee.symbol.label].name, callee.depth) for callee in callees]
 
 
 def _memory(host: Host) -> KernelMemory | LibraryMemory:
@@ -140,6 +148,7 @@ class _Judge:
         self._modules: dict[str, tuple[Types | None, Models | None]] = {}
         self._reasons: dict[str, str] = {}
         self.targets: dict[str, Target] = {}
+        self.places: CodePlaces | None = None
 
     @property
     def skipped(self) -> Counter[str]:
@@ -150,6 +159,9 @@ class _Judge:
         return [self._verdict(symbol, symbol.name in avoid) for symbol in symbols]
 
     def _verdict(self, symbol: Symbol, is_unsafe: bool) -> Verdict:
+        part = self.places.target(symbol) if self.places else None
+        if part is not None:
+            return self._part_of_program(symbol, part)
         if _matches(symbol.label, self._extent.exclude):
             return Verdict.DROP
         reason = self._why_not(symbol, is_unsafe)
@@ -158,6 +170,16 @@ class _Judge:
         if self._extent.include and not _matches(symbol.label, self._extent.include):
             return Verdict.THROUGH
         return Verdict.LEAF if _matches(symbol.label, self._extent.leaf) else Verdict.KEEP
+
+    def _part_of_program(self, symbol: Symbol, target: Target) -> Verdict:
+        """The globs are about the names that functions have in their program."""
+        self.targets[symbol.label] = target
+        name = target.types.name_of(target.btf_id)
+        if _matches(name, self._extent.exclude):
+            return Verdict.DROP
+        if self._extent.include and not _matches(name, self._extent.include):
+            return Verdict.THROUGH
+        return Verdict.LEAF if _matches(name, self._extent.leaf) else Verdict.KEEP
 
     def _left_out(self, symbol: Symbol, reason: str) -> Verdict:
         if "." in symbol.name or symbol.name.startswith("__SCT__"):
