@@ -8,7 +8,7 @@ import pytest
 
 from fsession.cli.formats import FORMATS
 from fsession.cli.main import run
-from recording.spans import RECORDS, recording, span
+from recording.spans import GRAPH, RECORDS, graph_recording, recording, span
 
 
 @pytest.fixture
@@ -57,6 +57,44 @@ def test_every_format(path, kind, tmp_path, capfd):
     assert run(["replay", str(path), "--format", kind, "-o", str(out)]) == 0
     assert b"icmp_rcv" in out.read_bytes()
     assert "8 calls · 1 lost" in capfd.readouterr().err
+
+
+@pytest.fixture
+def trees(kernel, tmp_path):
+    file = tmp_path / "graph.fsr"
+    file.write_bytes(graph_recording(kernel, span(*GRAPH)))
+    return file
+
+
+def test_trees(trees, capfd):
+    assert run(["replay", str(trees)]) == 0
+    seen = capfd.readouterr()
+    lines = [line.strip() for line in seen.out.splitlines()]
+    assert "icmp_rcv by ping/1433 on cpu 3" in lines[0]
+    assert lines[1].startswith("icmp_rcv(skb=0xffff888000001000) {")
+    assert [line.split("s  ")[1].strip() for line in lines[2:4]] == [
+        "tick()",
+        "write(buf=<lost>, count=4) = 0",
+    ]
+    assert lines[4].endswith("} = 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [(["icmp_rcv"], 3), (["tick"], 1), (["--min-duration", "1us"], 1), (["--pid", "1"], 0)],
+)
+def test_trees_are_chosen_by_their_roots(trees, words, count, capfd):
+    assert run(["replay", str(trees), *words, "--format", "json"]) == 0
+    seen = capfd.readouterr()
+    assert seen.out.count('"type": "call"') == count
+    assert f"{count} of 4 recorded calls" in seen.err
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_trees_in_every_format(trees, kind, tmp_path):
+    out = tmp_path / "out"
+    assert run(["replay", str(trees), "--format", kind, "-o", str(out)]) == 0
+    assert b"icmp_rcv" in out.read_bytes()
 
 
 def test_the_end_is_missing(path, capfd):

@@ -54,7 +54,7 @@ class FunctionGraph:
                 self._before[name] = option.read_text().strip()
                 option.write_text(value)
         _write("tracing_on", "0")
-        _write("set_ftrace_filter", "\n".join([*self._functions, self._root]))
+        _write("set_ftrace_filter", _places({*self._functions, self._root}))
         _write("set_graph_function", self._root)
         _write("set_ftrace_pid", str(self._pid))
         _write("current_tracer", "function_graph")
@@ -75,6 +75,20 @@ class FunctionGraph:
     def trees(self) -> list[list[Seen]]:
         """Calls of each root that ended, in the order of their entries."""
         return list(parse(self.text))
+
+
+def _places(functions: Collection[str]) -> str:
+    """Of functions in ftrace's list: by its number each is found at once, by its name ftrace asks
+    for the names of all there are."""
+    wanted = set(functions)
+    places = []
+    with (_TRACING / "available_filter_functions").open() as names:
+        for number, line in enumerate(names, 1):
+            name, _, module = line.rstrip("\n").partition(" ")
+            if name in wanted and not module:
+                places.append(str(number))
+    assert len(places) == len(wanted), f"{len(places)} places of {len(wanted)} functions"
+    return " ".join(places)
 
 
 def _write(name: str, value: str) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 
 from fsession.recording import RecordingWriter
 from fsession.recording.header import Header
-from fsession.trace.event import Function, Summary
+from fsession.trace import graph_record as graph
+from fsession.trace.event import TREE_COUNTS, Function, Summary
+from fsession.trace.graph_record import Kind
 from fsession.trace.record import HEADER, STRING_BYTES, STRING_LENGTH
+
+ENTRY, EXIT = Kind.ENTRY, Kind.EXIT
 
 NAMES = ("icmp_rcv", "filp_open", "tick", "give", "drop", "write", "set_owner")
 OFFSET_NS = 1_700_000_000_000_000_000
@@ -43,6 +48,40 @@ RECORDS = (
     record(5, [1, 4], [b"text\n"], ret=4),
     record(6, [1000, 0xFFFF_FFFF_8100_0000]),
 )
+
+
+def graph_record(kind, index, order, parent, depth, begun, *, tree=1, took_ns=500, words=()):
+    """Of a graph's program for functions of up to 3 words."""
+    above = graph.NO_PARENT if parent is None else parent
+    times = 1000 + 10 * order, 1000 + 10 * order + took_ns
+    head = graph.HEADER.pack(
+        tree, order, above, begun, depth, kind, *times, 1432 << 32 | 1433, 3, index, b"ping", 0
+    )
+    return head + struct.pack("<3Q", *words, *(3 - len(words)) * [0])
+
+
+GRAPH = (
+    graph_record(ENTRY, 0, 0, None, 0, 1, words=[0xFFFF_8880_0000_1000]),
+    graph_record(EXIT, 2, 1, 0, 1, 2),
+    graph_record(EXIT, 5, 2, 0, 1, 3, words=[1, 4]),
+    graph_record(EXIT, 0, 0, None, 0, 3, words=[0xFFFF_8880_0000_1000]),
+    graph_record(EXIT, 2, 0, None, 0, 1, tree=2, took_ns=2000),
+)
+"""A tree of three calls, and one of one."""
+
+
+TREES = dict.fromkeys(TREE_COUNTS, 0) | {"begun": 2, "ended": 2}
+
+
+def graph_recording(kernel, *spans):
+    """The bytes of a recording of a graph."""
+    out = io.BytesIO()
+    header = Header("graph", "Linux 7.2 arm64", OFFSET_NS, functions(kernel))
+    writer = RecordingWriter(out, header, lambda: SUMMARY)
+    for each in spans:
+        writer.write(each)
+    writer.end(replace(SUMMARY, calls=5, trees=TREES))
+    return out.getvalue()
 
 
 def recording(kernel, *spans, summary=SUMMARY):

@@ -15,10 +15,22 @@ from fsession.recording import Recording, RecordingWriter
 from fsession.recording.chunks import chunk_head, chunks
 from fsession.recording.header import Header
 from fsession.recording.subset import check_value
-from fsession.trace import Decoder, Field, Form, Function, Layout
+from fsession.trace import Call, Decoder, Field, Form, Function, Layout
+from fsession.trace.graph_record import count_ends
 from fsession.trace.record import HEADER
 
-from .spans import NAMES, OFFSET_NS, RECORDS, SUMMARY, functions, recording, span
+from .spans import (
+    GRAPH,
+    NAMES,
+    OFFSET_NS,
+    RECORDS,
+    SUMMARY,
+    TREES,
+    functions,
+    graph_recording,
+    recording,
+    span,
+)
 
 
 def opened(raw):
@@ -44,6 +56,26 @@ def test_calls_come_back(kernel, calls):
     assert [function.signature.function for function in read.functions] == list(NAMES)
     assert read.summary == SUMMARY
     assert not read.is_cut
+
+
+def test_trees_come_back(kernel):
+    read = opened(graph_recording(kernel, span(*GRAPH[:3]), span(*GRAPH[3:])))
+    assert read.is_graph
+    events = [event for some in read.events() for event in some]
+    assert [isinstance(event, Call) for event in events] == [False, True, True, True, True]
+    places = [(call.place.tree, call.place.order, call.place.depth) for call in events[1:]]
+    assert places == [(1, 1, 1), (1, 2, 1), (1, 0, 0), (2, 0, 0)]
+    assert events[0].call.args["skb"] == events[3].args["skb"] == 0xFFFF_8880_0000_1000
+    assert read.summary.trees == TREES
+    assert not read.is_cut
+    calls = [call.label for call in opened(graph_recording(kernel, span(*GRAPH)))]
+    assert calls == ["tick", "write", "icmp_rcv", "tick"]
+
+
+def test_ends_of_calls_are_counted_without_decoding():
+    raw = span(*GRAPH)
+    assert count_ends(raw, len(GRAPH[0])) == (4, 2)
+    assert count_ends(b"", len(GRAPH[0])) == (0, 0)
 
 
 def test_signatures_come_back(kernel):

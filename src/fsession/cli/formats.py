@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from fsession.sinks import Sink
     from fsession.trace import Call, Summary
+    from fsession.trace.graph_decode import GraphEvent
 
 __all__ = [
     "FORMATS",
     "Format",
     "Output",
+    "event_writer",
     "output_options",
     "outputs",
     "rare_collections",
@@ -130,22 +132,40 @@ def rare_collections() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
+def event_writer(sink: Sink) -> Callable[[Sequence[GraphEvent]], None]:
+    """Of a graph: trees want the beginnings of calls as well, all other sinks take calls."""
+    from fsession.sinks.tree import TreeSink
+    from fsession.trace import Call
+
+    if isinstance(sink, TreeSink):
+        return sink.write
+    if isinstance(sink, Tee):
+        writers = [event_writer(each) for each in sink.sinks]
+
+        def write_all(events: Sequence[GraphEvent]) -> None:
+            for write in writers:
+                write(events)
+
+        return write_all
+    return lambda events: sink.write([event for event in events if isinstance(event, Call)])
+
+
 class Tee:
     """Calls to several sinks."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = sinks
+        self.sinks = sinks
 
     def begin(self) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.begin()
 
     def write(self, calls: Sequence[Call]) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.write(calls)
 
     def end(self, summary: Summary) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             sink.end(summary)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from fsession.cli.engine import Place, place_options
 from fsession.cli.follow import Command, follow, workload_status
-from fsession.cli.formats import Output, output_options, outputs, tell_summary
+from fsession.cli.formats import Output, event_writer, output_options, outputs, tell_summary
 from fsession.cli.options import (
     WorkloadCommand,
     duration_ns,
@@ -22,10 +23,9 @@ from fsession.cli.report import OK, warn
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from fsession.sinks import Sink
-    from fsession.trace.graph_decode import GraphEvent
     from fsession.tracer.graph import Grapher
     from fsession.tracer.graph_selection import GraphSelection
 
@@ -83,6 +83,7 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
 @place_options
 @click.option("--summary", "totals", is_flag=True, help="A table of the functions, no trees.")
 @click.option("--flame", is_flag=True, help="Folded stacks by self time (--format folded).")
+@click.option("--record", metavar="FILE", help="Record the trees in FILE, for fsession replay.")
 @click.option("--dry-run", is_flag=True, help="Say what would be attached, and stop.")
 @verbose
 @quiet
@@ -93,6 +94,7 @@ def graph(
     place: Place,
     totals: bool,
     flame: bool,
+    record: str | None,
     dry_run: bool,
     verbose: bool,
     quiet: bool,
@@ -105,6 +107,8 @@ def graph(
     the trees from the start of CMD to its end; else until Ctrl-C. The exit status is CMD's.
     """
     to = _chosen(to, totals=totals, flame=flame)
+    if record:
+        _check_recording(to, options, other=totals or flame or dry_run)
     with ExitStack() as stack:
         words = workload()
         place.check(words, dry_run=dry_run)
@@ -118,6 +122,10 @@ def graph(
         def text(out: TextIO) -> Sink:
             return _text(out, totals=totals, quiet=quiet)
 
+        if record:
+            from fsession.cli.record import record_graph
+
+            return record_graph(grapher, record, process, timeout_s, verbose=verbose, quiet=quiet)
         sink, out = stack.enter_context(outputs(to, text))
         grapher = stack.enter_context(grapher)
         if verbose:
@@ -136,7 +144,17 @@ def _chosen(to: Output, *, totals: bool, flame: bool) -> Output:
         raise BadInputError("--summary is a table of its own: no other format goes with it")
     if flame and to.kind not in (None, "folded"):
         raise BadInputError(f"--flame is --format folded, not {to.kind}")
-    return Output("folded", to.path) if flame else to
+    return replace(to, kind="folded") if flame else to
+
+
+def _check_recording(to: Output, options: dict[str, Any], *, other: bool) -> None:
+    """What is decided when a tree is read can't be decided while it is recorded."""
+    if to != Output(None, None) or other:
+        raise BadInputError("--record writes a recording and nothing else").hint(
+            "fsession replay FILE has all the formats"
+        )
+    if options["min_duration_ns"] or options["errors"] or options["max_events"]:
+        raise BadInputError("--record takes all trees: no --min-duration, --errors, --max-events")
 
 
 def _run(
@@ -147,7 +165,7 @@ def _run(
     timeout_s: float | None,
 ) -> bool:
     """Show trees until the end; whether a signal was it."""
-    write = _writer(sink)
+    write = event_writer(sink)
 
     def read() -> bool:
         events = grapher.read(0)
@@ -160,16 +178,6 @@ def _run(
     grapher.detach()
     read()
     return interrupted
-
-
-def _writer(sink: Sink) -> Callable[[Sequence[GraphEvent]], None]:
-    """Trees want the beginnings of calls as well, all other sinks take calls."""
-    from fsession.sinks.tree import TreeSink
-    from fsession.trace import Call
-
-    if isinstance(sink, TreeSink):
-        return sink.write
-    return lambda events: sink.write([event for event in events if isinstance(event, Call)])
 
 
 def _text(out: TextIO, *, totals: bool, quiet: bool) -> Sink:

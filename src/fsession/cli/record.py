@@ -17,10 +17,12 @@ from fsession.cli.trace import trace as trace_command
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
+    from fsession.cli.follow import Command
     from fsession.recording import RecordingWriter
     from fsession.tracer import Tracer
+    from fsession.tracer.graph import Grapher
 
-__all__ = ["record"]
+__all__ = ["record", "record_graph"]
 
 _OUTPUT = click.Option(
     ["-o", "--output", "path"], required=True, metavar="FILE", help="The recording, made new."
@@ -49,19 +51,45 @@ def record(
         words = workload()
         place.check(words, dry_run=False)
         process = place.workload(words, stack)
-        from fsession.recording import RecordingWriter
-        from fsession.recording.header import Header
-        from fsession.sinks import summary_line
         from fsession.tracer import trace
 
         tracer = trace(*targets, host=place.host(stack), **options)
-        if path == "-":
-            raise BadInputError("a recording is a file: give its name")
-        out = stack.enter_context(Path(path).open("wb", buffering=0))
-        stack.enter_context(tracer)
+        return _record("trace", tracer, path, process, timeout_s, verbose=verbose, quiet=quiet)
+
+
+def record_graph(
+    grapher: Grapher,
+    path: str,
+    process: Command | None,
+    timeout_s: float | None,
+    *,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """The same for the trees of ``fsession graph``; the exit status."""
+    return _record("graph", grapher, path, process, timeout_s, verbose=verbose, quiet=quiet)
+
+
+def _record(
+    kind: str,
+    tracer: Tracer | Grapher,
+    path: str,
+    process: Command | None,
+    timeout_s: float | None,
+    *,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    from fsession.recording import RecordingWriter
+    from fsession.recording.header import Header
+    from fsession.sinks import summary_line
+
+    if path == "-":
+        raise BadInputError("a recording is a file: give its name")
+    with Path(path).open("wb", buffering=0) as out, tracer:
         if verbose:
             warn(f"strategy {tracer.selection.plan.strategy}: {tracer.selection.plan.reason}")
-        header = Header("trace", tracer.host, tracer.wall_offset_ns, tuple(tracer.functions))
+        header = Header(kind, tracer.host, tracer.wall_offset_ns, tuple(tracer.functions))
         writer = RecordingWriter(out, header, lambda: tracer.summary)
         interrupted = follow(tracer, lambda: _write(tracer, writer), out, process, timeout_s)
         tracer.detach()
@@ -74,7 +102,7 @@ def record(
         return status
 
 
-def _write(tracer: Tracer, writer: RecordingWriter) -> bool:
+def _write(tracer: Tracer | Grapher, writer: RecordingWriter) -> bool:
     """Take what is there; whether more is wanted."""
     writer.write(tracer.read_raw())
     return not tracer.is_done

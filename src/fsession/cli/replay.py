@@ -45,6 +45,7 @@ __all__ = ["replay"]
 def replay(file: str, functions: tuple[str, ...], to: Output, quiet: bool, **filters: Any) -> int:
     """Show the calls that are recorded in FILE, of all functions or of FUNC, names or patterns.
 
+    Of a graph, FUNC and the options are about the roots: their trees are shown whole.
     Needs no privileges, and no kernel like the one that was traced. The exit status is 1 if the end
     of the recording is missing.
     """
@@ -53,8 +54,12 @@ def replay(file: str, functions: tuple[str, ...], to: Output, quiet: bool, **fil
     is_shown = _filter(functions, **filters)
     with ExitStack() as stack:
         recording = stack.enter_context(Recording.open(file))
-        sink, _ = stack.enter_context(outputs(to, partial(_text, quiet=quiet), live=False))
-        seen, shown = _show(recording, sink, is_shown)
+        text = partial(_tree if recording.is_graph else _text, quiet=quiet)
+        sink, _ = stack.enter_context(outputs(to, text, live=False))
+        if recording.is_graph:
+            seen, shown = _show_trees(recording, sink, is_shown)
+        else:
+            seen, shown = _show(recording, sink, is_shown)
         tell_summary(to, recording.summary, quiet=quiet)
     if shown != seen and not quiet:
         warn(f"{shown} of {seen} recorded calls were shown")
@@ -78,6 +83,34 @@ def _show(
             sink.write(calls)
     sink.end(recording.summary)
     return seen, shown
+
+
+def _show_trees(
+    recording: Recording, sink: Sink, is_shown: Callable[[Call], bool] | None
+) -> tuple[int, int]:
+    """As `_show`: whole trees, by what their roots are."""
+    from fsession.cli.formats import event_writer
+    from fsession.trace import Call
+    from fsession.trace.graph_trees import HeldTrees
+
+    seen = shown = 0
+    held = HeldTrees(is_shown) if is_shown else None
+    write = event_writer(sink)
+    sink.begin()
+    for events in recording.events():
+        seen += sum(isinstance(event, Call) for event in events)
+        wanted = [item for event in events for item in held.add(event)] if held else events
+        shown += sum(isinstance(event, Call) for event in wanted)
+        if wanted:
+            write(wanted)
+    sink.end(recording.summary)
+    return seen, shown
+
+
+def _tree(out: TextIO, quiet: bool) -> Sink:
+    from fsession.sinks.tree import TreeSink
+
+    return TreeSink(out, color=use_color(out), quiet=quiet)
 
 
 def _text(out: TextIO, quiet: bool) -> Sink:

@@ -16,6 +16,7 @@ from fsession.errors import BadInputError
 from fsession.frozen import frozen
 from fsession.recording.subset import Subset, check_value
 from fsession.trace import Field, Form, Function, Layout, Parameter, Signature, Summary
+from fsession.trace.event import TREE_COUNTS
 from fsession.trace.printers import PRINTERS
 
 if TYPE_CHECKING:
@@ -186,10 +187,11 @@ def decode_summary(data: bytes) -> tuple[Summary, bool]:
     """The summary, and whether it is the last."""
     plain = _Plain(_json(data), "summary")
     numbers = {name: plain.number(name, 0, _S64) for name in _NUMBERS}
-    skipped = _Plain(plain.member("skipped", dict), "skipped")
-    counts = {name: skipped.number(name, 0, _S64) for name in skipped.names}
+    skipped, trees = plain.counts("skipped"), plain.counts("trees")
+    if trees and trees.keys() != set(TREE_COUNTS):
+        raise BadInputError("the counts of trees of the recording are not those of a graph")
     texts = {"strategy": plain.text("strategy"), "host": plain.text("host")}
-    return Summary(**numbers, **texts, skipped=counts), plain.flag("last")  # type: ignore[arg-type]
+    return Summary(**numbers, **texts, skipped=skipped, trees=trees), plain.flag("last")  # type: ignore[arg-type]
 
 
 _NUMBERS = ("calls", "lost", "missed", "functions", "programs", "links", "faulted", "unsaved")
@@ -234,6 +236,13 @@ class _Plain:
         if not least <= value <= most:
             raise BadInputError(f"'{name}' is {value} in the {self._what}")
         return value
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Numbers by name; earlier versions wrote fewer of them."""
+        if name not in self._value:
+            return {}
+        counted = _Plain(self.member(name, dict), name)
+        return {key: counted.number(key, 0, _S64) for key in counted.names}
 
     def items(self, name: str) -> list[_Plain]:
         return [_Plain(item, name) for item in self.member(name, list)]

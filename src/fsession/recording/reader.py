@@ -13,14 +13,16 @@ from fsession.errors import BadInputError
 from fsession.recording.chunks import HEAD, RECS, SUMS, TYPE, Chunk, chunks
 from fsession.recording.header import decode_header, decode_summary
 from fsession.trace import Call, Decoder, Summary
+from fsession.trace.graph_decode import GraphDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from os import PathLike
 
     import pyarrow
 
     from fsession.trace import Function
+    from fsession.trace.graph_decode import GraphEvent
 
 __all__ = ["Recording"]
 
@@ -56,14 +58,24 @@ class Recording:
                 break
         if not hasattr(self, "header"):
             raise BadInputError("the recording was cut before its first record")
-        if self.header.kind != "trace":
-            raise BadInputError(
-                f"a recording of '{self.header.kind}' can't be read by this version"
-            )
-        self._decoder = Decoder(self.header.functions, self.header.wall_offset_ns)
+        self._decode = self._decoder()
         self._read = 0
         self._told: Summary | None = None
         self.is_cut = False
+
+    def _decoder(self) -> Callable[[memoryview], Iterable[GraphEvent]]:
+        """From a span of records to events."""
+        what = self.header.functions, self.header.wall_offset_ns
+        if self.is_graph:
+            return GraphDecoder(*what).events
+        if self.header.kind == "trace":
+            return Decoder(*what).calls
+        raise BadInputError(f"a recording of '{self.header.kind}' can't be read by this version")
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the calls have places in trees."""
+        return self.header.kind == "graph"
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Recording:
@@ -102,11 +114,16 @@ class Recording:
 
     def batches(self) -> Iterator[list[Call]]:
         """The calls in the order of their ends, in lists of a handy size."""
+        for events in self.events():
+            yield [event for event in events if isinstance(event, Call)]
+
+    def events(self) -> Iterator[list[GraphEvent]]:
+        """Calls, and of a graph the beginnings of those that made others as well."""
         for span in self.spans():
-            calls = list(self._decoder.calls(span))
-            _check_times(calls)
-            self._read += len(calls)
-            yield calls
+            events = list(self._decode(span))
+            _check_times(events)
+            self._read += sum(isinstance(event, Call) for event in events)
+            yield events
 
     def to_arrow(self) -> pyarrow.Table:
         """All calls as a table, for notebooks; ``.to_pandas()`` makes a data frame of it."""
@@ -126,8 +143,9 @@ class Recording:
         self.is_cut = not ended
 
 
-def _check_times(calls: list[Call]) -> None:
-    for call in calls:
+def _check_times(events: Iterable[GraphEvent]) -> None:
+    for event in events:
+        call = event if isinstance(event, Call) else event.call
         if call.duration_ns < 0 or not 0 <= call.wall_ns < _U64:
             raise BadInputError("a record has impossible times")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fsession.trace.record import Layout
     from fsession.trace.signature import Signature
 
-__all__ = ["Call", "Function", "Place", "Summary"]
+__all__ = ["TREE_COUNTS", "Call", "Function", "Place", "Summary"]
 
 
 @frozen
@@ -160,6 +160,10 @@ class Call:
 
 def _string(pointer: int, value: str | Unreadable) -> Value:
     return value if pointer else None
+
+
+TREE_COUNTS = ("begun", "ended", "lost_entries", "too_deep", "abandoned", "unpaired")
+"""The names in `Summary.trees`."""
 
 
 @frozen

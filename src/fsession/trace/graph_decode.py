@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 from fsession.errors import BadInputError
 from fsession.frozen import frozen
+from fsession.ring import HEADER_BYTES as RING_HEADER_BYTES
+from fsession.ring import runs
 from fsession.trace.event import Call, Place
 from fsession.trace.graph_record import HEADER, NO_PARENT, SLOTS, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fsession.trace.decode import Functions
     from fsession.trace.event import Function
 
@@ -43,6 +47,14 @@ class GraphDecoder:
         self._wall_offset_ns = wall_offset_ns
         self._known: dict[int, tuple[Function, struct.Struct]] = {}
         self._comms: dict[bytes, str] = {}
+
+    def events(self, span: bytes | memoryview) -> Iterator[GraphEvent]:
+        """Of the records of a ring buffer's `span`, as its reader's ``read_batch()`` gives it."""
+        for at, step, length, count in runs(span):
+            first = at + RING_HEADER_BYTES
+            if length >= 0:
+                for start in range(first, first + step * count, step):
+                    yield self.decode(span[start : start + length])
 
     def decode(self, record: bytes | memoryview) -> GraphEvent:
         """The event. The record's memory is not needed any more afterwards."""

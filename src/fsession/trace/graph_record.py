@@ -67,6 +67,7 @@ __all__ = [
     "GraphCounts",
     "Kind",
     "State",
+    "count_ends",
     "record_bytes",
 ]
 
@@ -84,6 +85,18 @@ NO_PARENT = 0xFFFF_FFFF
 def record_bytes(slots: int) -> int:
     """Of a record with room for so many argument words."""
     return SLOTS + 8 * slots
+
+
+def count_ends(span: bytes, size: int) -> tuple[int, int]:
+    """How many finished calls are in a span of the ring buffer, and how many of them roots.
+
+    All records have `size` bytes, and stand behind 8 of the ring buffer's.
+    """
+    step = size + 8
+    kinds, depths = span[8 + KIND :: step], span[8 + DEPTH :: step]
+    ends = kinds.count(Kind.EXIT)
+    roots = sum(1 for kind, depth in zip(kinds, depths, strict=True) if kind > depth)
+    return ends, roots
 
 
 class Kind:

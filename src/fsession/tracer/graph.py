@@ -20,6 +20,8 @@ from fsession.errors import BadInputError
 from fsession.trace import Call, Function, Summary
 from fsession.trace.graph_decode import GraphDecoder
 from fsession.trace.graph_program import GRAPH_RING_MAP, RootFilters
+from fsession.trace.graph_record import count_ends
+from fsession.trace.graph_trees import HeldTrees
 from fsession.trace.values import Errno, Pointer
 from fsession.tracer.graph_places import close_programs
 from fsession.tracer.graph_programs import GraphPrograms
@@ -37,8 +39,6 @@ __all__ = ["Grapher", "RootWanted", "graph"]
 
 RING_BYTES = 8 << 20
 COMM_MAX = 15  # TASK_COMM_LEN less the NUL
-MOST_HELD = 500_000
-"""Events of trees whose root has not ended, while it is not known whether they are wanted."""
 
 
 def graph(
@@ -114,8 +114,7 @@ class Grapher:
         self._max_trees, self._ring_bytes = max_events, ring_bytes
         self._stack = ExitStack()
         self._events: list[GraphEvent] = []
-        self._held: dict[int, list[GraphEvent]] = {}
-        self._held_count = self._dropped = 0
+        self._held = HeldTrees(self._wanted) if self._wanted.decides else None
         self._calls = self._trees = self._ended = 0
         self._entered = False
 
@@ -144,7 +143,10 @@ class Grapher:
         stack.callback(close_programs, self.selection.targets)
         programs = GraphPrograms(host, self.selection, self._filters, self._ring_bytes)
         self._programs = stack.enter_context(programs)
-        self._decoder = GraphDecoder(_Functions(self.selection), _wall_offset_ns())
+        self._functions = _Functions(self.selection)
+        self._wall_offset_ns = _wall_offset_ns()
+        self._record_bytes = programs.record_bytes
+        self._decoder = GraphDecoder(self._functions, self._wall_offset_ns)
         ring = programs.maps[GRAPH_RING_MAP]
         self._ring = stack.enter_context(host.ring_buffer(ring, self._keep))
         programs.attach()
@@ -158,32 +160,12 @@ class Grapher:
         self._calls += is_call
         is_end = isinstance(event, Call) and event.place is not None and not event.place.depth
         self._ended += is_end
-        if self._wanted.decides:
-            self._hold(event, is_end=is_end)
-        else:
+        if self._held is None:
             self._trees += is_end
             self._events.append(event)
-
-    def _hold(self, event: GraphEvent, *, is_end: bool) -> None:
-        """Keep a tree's events until its root ends."""
-        call = event if isinstance(event, Call) else event.call
-        assert call.place is not None
-        held = self._held.setdefault(call.place.tree, [])
-        held.append(event)
-        self._held_count += 1
-        if is_end:
-            self._forget(call.place.tree)
-            if self._wanted(call):
-                self._events += held
-                self._trees += 1
-        elif self._held_count > MOST_HELD:
-            oldest = next(iter(self._held))
-            self._dropped += sum(isinstance(item, Call) for item in self._forget(oldest))
-
-    def _forget(self, tree: int) -> list[GraphEvent]:
-        held = self._held.pop(tree)
-        self._held_count -= len(held)
-        return held
+        elif wanted := self._held.add(event):
+            self._trees += 1
+            self._events += wanted
 
     def fileno(self) -> int:
         """Readable when there may be something to `read`."""
@@ -200,6 +182,29 @@ class Grapher:
         events, self._events = self._events, []
         return events
 
+    def read_raw(self) -> bytes:
+        """Records as they lie in the ring buffer, for a recording; does not wait."""
+        span = self._ring.read_batch()
+        ends, roots = count_ends(span, self._record_bytes)
+        self._calls += ends
+        self._ended += roots
+        return span
+
+    @property
+    def functions(self) -> list[Function]:
+        """Those of the graph, in the order of their indices in records."""
+        return [self._functions[index] for index in range(len(self.selection.nodes))]
+
+    @property
+    def wall_offset_ns(self) -> int:
+        """From the records' clock to the time since the epoch."""
+        return self._wall_offset_ns
+
+    @property
+    def host(self) -> str:
+        """Kernel, release, machine."""
+        return self._host_words
+
     def __iter__(self) -> Iterator[Call]:
         """Calls as they end, for ever, or until `max_events`."""
         while not self.is_done:
@@ -215,7 +220,7 @@ class Grapher:
         programs, counts = self._programs, self._programs.counts()
         return Summary(
             calls=self._calls + counts.lost,
-            lost=counts.lost + self._dropped,
+            lost=counts.lost + (self._held.dropped if self._held else 0),
             missed=programs.missed + counts.missed + counts.deep + counts.stateless,
             functions=programs.functions,
             strategy=programs.strategy,

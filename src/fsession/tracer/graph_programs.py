@@ -20,7 +20,7 @@ from fsession.trace.graph_program import (
     graph_program,
     state_types,
 )
-from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts
+from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts, record_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,6 +59,7 @@ class GraphPrograms:
             slots = max(target.slots for target in targets)
             stack_bytes = KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES
             spec = graph_program(slots, level_of(host.types("")), filters, stack_bytes)
+            self.record_bytes = record_bytes(slots)
             strategy = selection.plan.strategy
             self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
             self._stack.callback(self._prepared.close)
