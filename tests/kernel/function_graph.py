@@ -6,6 +6,7 @@ interrupt (h, H) from a task (.): what hits a function is no part of its tree.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -59,11 +60,13 @@ class FunctionGraph:
         _write("set_ftrace_pid", str(self._pid))
         _write("current_tracer", "function_graph")
         _write("trace", "")
+        self._marker = os.open(_TRACING / "trace_marker", os.O_WRONLY)
         _write("tracing_on", "1")
         return self
 
     def __exit__(self, *_: object) -> None:
         _write("tracing_on", "0")
+        os.close(self._marker)
         self.text = (_TRACING / "trace").read_text()
         _write("current_tracer", "nop")
         for name in ("set_ftrace_filter", "set_graph_function", "set_ftrace_pid", "trace"):
@@ -72,9 +75,14 @@ class FunctionGraph:
             (_TRACING / "options" / name).write_text(value)
         _write("tracing_on", "1")
 
-    def trees(self) -> list[list[Seen]]:
-        """Calls of each root that ended, in the order of their entries."""
-        return list(parse(self.text))
+    def mark(self, words: str) -> None:
+        """Say in the trace that something begins or ends here."""
+        os.write(self._marker, words.encode())
+
+    def trees(self, mark: str) -> list[list[Seen]]:
+        """Calls of each root that ended between two marks, in the order of their entries."""
+        _, text, _ = re.split(rf"^.*/\* {mark} \*/.*$", self.text, flags=re.MULTILINE)
+        return [tree for tree in parse(text) if tree[0].name == self._root]
 
 
 def _places(functions: Collection[str]) -> str:

@@ -12,7 +12,7 @@ records, and of the state of a tree, is `fsession.trace.graph_record`'s.
 - At the exit: send the call, take its frame off. A frame that is not this call's is no pair.
 
 A frame on top whose call is over (its exit was missed, or it was left without a return) is known by
-its address, which lies below that of the new call, and is taken off first.
+its address, which lies below that of the new call on the same stack, and is taken off first.
 """
 
 from __future__ import annotations
@@ -274,13 +274,26 @@ class _Graph:
         code.emit(ldx(_DW, R4, R3, State.FRAMES + Frame.CONTEXT))
         code.emit(alu(Alu.SUB, R4, R1), alu(Alu.SUB, R4, imm=1))
         code.jump(Jmp.JGE, R4, "left", imm=self.stack_bytes)
+        code.label("nested")
         code.emit(ldx(_W, R1, R3, State.FRAMES + Frame.SENT))
         code.jump(Jmp.JNE, R1, "push", imm=0)
         code.emit(st(_W, R3, State.FRAMES + Frame.SENT, 1))
         self._send_entry()
         code.goto("push")
         code.label("left")
+        self._other_stack()
+        code.label("over")
         self._unwind()
+
+    def _other_stack(self) -> None:
+        """A task has one stack: what lies far away from it is an interrupt's, or an exception's,
+        where the count of interrupts is not up yet, or no more. r4 is how far below the top.
+        """
+        code = self.code
+        code.emit(alu(Alu.ADD, R4, imm=self.stack_bytes))
+        code.jump(Jmp.JLT, R4, "over", imm=self.stack_bytes)
+        code.emit(ldx(_DW, R4, R10, _LEVEL_OFF))
+        code.jump(Jmp.JEQ, R4, "nested", imm=0)
 
     def _top(self) -> None:
         """r3: the frame of the call above is at r3 + `State.FRAMES`; r2 is the depth."""
@@ -295,13 +308,13 @@ class _Graph:
         """
         code = self.code
         code.map_value(R3, GRAPH_COUNTS_MAP, GraphCounts.offset("abandoned"))
-        code.jump(Jmp.JEQ, R5, "over", imm=_UNWOUND_AT_ONCE)
+        code.jump(Jmp.JEQ, R5, "all over", imm=_UNWOUND_AT_ONCE)
         code.emit(alu(Alu.MOV, R4, imm=1), atomic(Atomic.ADD, _DW, R3, R4))
         code.emit(alu(Alu.ADD, R5, imm=1))
         code.emit(alu(Alu.SUB, R2, imm=1), alu(Alu.AND, R2, imm=MAX_DEPTH - 1))
         code.emit(stx(_W, R8, R2, State.DEPTH))
         code.jump(Jmp.JNE, R2, "nest", imm=0)
-        code.label("over")
+        code.label("all over")
         code.emit(atomic(Atomic.ADD, _DW, R3, R2))
         code.emit(st(_W, R8, State.DEPTH, 0), st(_W, R8, State.BUSY, 0))
         code.goto("begin")
