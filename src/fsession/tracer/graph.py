@@ -26,7 +26,7 @@ from fsession.trace.values import Errno, Pointer
 from fsession.tracer.graph_places import close_programs
 from fsession.tracer.graph_programs import GraphPrograms
 from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
-from fsession.tracer.wants import target_signature
+from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ from fsession.trace import (
     map_specs,
     multi_program,
 )
-from fsession.tracer.wants import target_signature
+from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from fsession.trace.tally import TALLY_MAP, TallyCounts, tally_maps
 from fsession.trace.tally_program import tally_program
 from fsession.tracer.programs import Programs
 from fsession.tracer.selection import Selection, select
-from fsession.tracer.wants import Wishes, target_signature
+from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fsession.spec import MapSpec, ProgramSpec
     from fsession.trace.tally import Hist, Top
     from fsession.tracer.selection import Group
+    from fsession.tracer.wants import Wishes
 
 __all__ = ["Counter", "filters_of"]
 

@@ -20,7 +20,8 @@ from fsession.trace import RING_MAP, SAVED_ENTRIES, Call, Counts, Decoder, Form,
 from fsession.trace.values import Named, Pointer, Stack
 from fsession.tracer.programs import CallCode, Programs
 from fsession.tracer.selection import Group, Selection, select
-from fsession.tracer.wants import Wishes, target_signature
+from fsession.tracer.signatures import target_signature
+from fsession.tracer.wants import Wishes
 from fsession.tracer.wishing import WishOptions, wishes_of
 
 if TYPE_CHECKING:

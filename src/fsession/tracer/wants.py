@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from fsession.errors import CompileError
 from fsession.frozen import frozen
 from fsession.lang.ctypes import Catalog
-from fsession.trace import Filters, Signature, Wanted, signature
+from fsession.trace import Filters, Wanted
+from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
     from fsession.attach import Target
     from fsession.btf.catalog import Types
     from fsession.trace.scope import Scope
 
-__all__ = ["NOT_ITS_TYPES", "Wants", "Wishes", "target_signature"]
+__all__ = ["NOT_ITS_TYPES", "Wants", "Wishes"]
 
 NOT_ITS_TYPES = "the expressions don't fit its types"
 
@@ -100,9 +101,3 @@ class Wants:
         if found is None:
             found = self._catalogs[id(types)] = Catalog(types)
         return found
-
-
-def target_signature(target: Target) -> Signature:
-    """Of a function, or of a BPF program, which goes by the name that the user gave it."""
-    function = target.name if target.program else target.name.rpartition(":")[2]
-    return signature(target.types, target.btf_id, function, target.module)
