@@ -94,7 +94,12 @@ def start(strategy: str) -> dict[str, float]:
             if not said:
                 raise SystemExit(f"the graph ended with status {graph.wait()}")
         rows.append((time.monotonic() - begin, peak_kib(graph), stop(graph)))
+    with fsession.graph("icmp_rcv", strategy=strategy) as grapher:
+        begin = time.monotonic()
+        grapher.detach()
+        detached_s = time.monotonic() - begin
     return {
+        "detached_s": detached_s,
         "functions": listed.stdout.count("\n"),
         "selected_s": selected_s,
         "ready_s": min(row[0] for row in rows),

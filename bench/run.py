@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
-PARTS = ("calls", "traced", "hist", "start", "many", "records")
+PARTS = ("calls", "traced", "hist", "graph", "start", "many", "records")
 MANY = "[a-e]*"  # somewhat over 10,000 functions that can be traced
 PROJECT = {str(ROOT / "bench"): "/root/bench", str(ROOT / "tests" / "kernel"): "/root/tests/kernel"}
 
@@ -51,10 +51,12 @@ class Row:
         return f"{self.what:<52} {self.value:>12,.5g} {self.unit:<12} {bound:>12}  {self.verdict}"
 
 
-def in_guest(kernel: str, *words: str, icount: bool = False) -> dict[str, float]:
-    """Run a part of in_guest.py in a guest with one CPU."""
+def in_guest(
+    kernel: str, *words: str, script: str = "in_guest.py", icount: bool = False
+) -> dict[str, float]:
+    """Run a part of a script of this folder in a guest with one CPU."""
     done = capture(
-        ["python3", "/root/bench/in_guest.py", *words],
+        ["python3", f"/root/bench/{script}", *words],
         kernel=kernel,
         arch="x86_64",
         cpus=1,
@@ -100,6 +102,26 @@ def hist(kernel: str) -> Iterator[Row]:
         limit = 520 if name == "durations, native" else None
         yield Row(name, value, limit, "instructions")
     yield Row("split / native", seen["durations, split"] / seen["durations, native"], 1.5)
+
+
+def graph(kernel: str) -> Iterator[Row]:
+    """Machine instructions that `fsession graph` adds to a call, and its start."""
+    below = "a call below"
+    seen = {
+        strategy: in_guest(kernel, "calls", strategy, script="graph_in_guest.py", icount=True)
+        for strategy in ("multi", "native", "split")
+    }
+    for strategy, figures in seen.items():
+        for name, value in figures.items():
+            limit = 700 if (name, strategy) == (below, "multi") else None
+            yield Row(f"{name}, {strategy}", value, limit, "instructions")
+    yield Row("a call below: split / native", seen["split"][below] / seen["native"][below], 1.5)
+    start = in_guest(kernel, "start", "multi", script="graph_in_guest.py")
+    yield Row("graph icmp_rcv: functions", start["functions"])
+    yield Row("Enter to ready", start["ready_s"], 3, "s")
+    yield Row("peak resident memory", start["peak_kib"] * 1024 / 1e6, 60, "MB")
+    yield Row("Ctrl-C to ended", start["ended_s"], unit="s")
+    yield Row("detached", start["detached_s"], 0.2, "s")
 
 
 def start(kernel: str) -> Iterator[Row]:
@@ -154,6 +176,7 @@ def main() -> None:
         "calls": calls,
         "traced": traced,
         "hist": hist,
+        "graph": graph,
         "start": start,
         "many": many,
         "records": records,
