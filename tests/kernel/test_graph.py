@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NICE = "set_user_nice"
 OPEN = "do_sys_openat2"
-TIMES, MOST_TIMES = 3, 40
+TIMES, RUNS = 3, 30
 
 
 @pytest.fixture
@@ -131,35 +131,36 @@ def first_in_line():
 
 @pytest.mark.parametrize("root", list(WORK))
 def test_the_same_as_ftrace(root, graph, one_cpu, first_in_line):
-    """Call by call, in order, every tree: of `TIMES` runs of which the kernel missed nothing.
+    """Call by call, in order, every tree, in all runs of which the kernel missed nothing.
 
-    An interrupt that hits a program of ours makes it miss what the interrupt's end calls; that is
-    counted, and such a run does not count.
+    An interrupt that hits a program of ours makes it miss what the interrupt calls, which may or
+    may not be of the tree: that is counted, and only such a run may differ.
     """
     WORK[root]()
     options = {"depth": 2} if root == "__sys_bpf" else {}  # it calls thousands
-    whole: dict[str, list[list[Call]]] = {}
+    runs: list[tuple[str, list[list[Call]], int]] = []
     with graph(root, **options) as grapher:
         names = [target.function for target in grapher.selection.targets if not target.module]
         with FunctionGraph(root, names, os.getpid()) as theirs:
-            for number in range(MOST_TIMES):
+            for number in range(RUNS):
                 missed = grapher.summary.missed
                 grapher.read(0)
-                theirs.mark(f"run {number}")
+                mark = f"run {number} ends"
+                theirs.mark(mark)
                 WORK[root]()
-                theirs.mark(f"run {number}")
+                theirs.mark(mark)
                 trees = trees_of(grapher.read(0))
-                if grapher.summary.missed == missed:
-                    whole[f"run {number}"] = trees
-                if len(whole) == TIMES:
-                    break
-        summary = grapher.summary
-    assert len(whole) == TIMES, summary
-    for mark, ours in whole.items():
+                runs.append((mark, trees, grapher.summary.missed - missed))
+    same = 0
+    for mark, ours, missed in runs:
         expected = theirs.trees(mark)
-        assert outline(map(seen, ours)) == outline(expected), summary
+        if outline(map(seen, ours)) != outline(expected):
+            assert missed, (outline(map(seen, ours)), outline(expected))
+            continue
         assert max(map(len, expected)) > 1, "nothing nested"
         assert all(map(durations_agree, map(checked, ours), expected))
+        same += 1
+    assert same >= TIMES, runs
 
 
 def seen(tree: list[Call]) -> list[Seen]:
