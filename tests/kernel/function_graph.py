@@ -21,6 +21,7 @@ _LINE = re.compile(
     r"^\s*\d+\)\s+(?P<flags>\S+)\s+\|\s*(?:[-+!#*@$]\s*)?(?:(?P<us>[\d.]+) us)?\s*\|"
     r"\s*(?:(?P<leaf>[\w.]+)\(\);|(?P<open>[\w.]+)\(\) \{|\}(?: /\* [\w.]+.*)?)"
 )
+_MARK = re.compile(r"^.*/\* (run \d+) \*/.*$", re.MULTILINE)
 _OPTIONS = {
     "latency-format": "1",
     "funcgraph-irqs": "0",
@@ -79,10 +80,15 @@ class FunctionGraph:
         """Say in the trace that something begins or ends here."""
         os.write(self._marker, words.encode())
 
-    def trees(self, mark: str) -> list[list[Seen]]:
-        """Calls of each root that ended between two marks, in the order of their entries."""
-        _, text, _ = re.split(rf"^.*/\* {mark} \*/.*$", self.text, flags=re.MULTILINE)
-        return [tree for tree in parse(text) if tree[0].name == self._root]
+    def runs(self) -> dict[str, list[list[Seen]]]:
+        """By the words of each pair of marks: calls of each root that ended between the two, in the
+        order of their entries."""
+        _, *parts = _MARK.split(self.text)
+        pairs = zip(parts[::4], parts[1::4], strict=True)
+        return {
+            mark: [tree for tree in parse(text) if tree[0].name == self._root]
+            for mark, text in pairs
+        }
 
 
 def _places(functions: Collection[str]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NICE = "set_user_nice"
 OPEN = "do_sys_openat2"
-TIMES, RUNS = 3, 30
+TIMES, RUNS = 3, 16
 
 
 @pytest.fixture
@@ -134,33 +134,40 @@ def test_the_same_as_ftrace(root, graph, one_cpu, first_in_line):
     """Call by call, in order, every tree, in all runs of which the kernel missed nothing.
 
     An interrupt that hits a program of ours makes it miss what the interrupt calls, which may or
-    may not be of the tree: that is counted, and only such a run may differ.
+    may not be of the tree: that is counted, and only such a run may differ. An interrupt that hits
+    ftrace makes that miss what the end of the interrupt calls: of that other runs may differ.
     """
     WORK[root]()
     options = {"depth": 2} if root == "__sys_bpf" else {}  # it calls thousands
-    runs: list[tuple[str, list[list[Call]], int]] = []
+    runs: dict[str, tuple[list[list[Call]], int]] = {}
     with graph(root, **options) as grapher:
         names = [target.function for target in grapher.selection.targets if not target.module]
         with FunctionGraph(root, names, os.getpid()) as theirs:
             for number in range(RUNS):
                 missed = grapher.summary.missed
                 grapher.read(0)
-                mark = f"run {number} ends"
-                theirs.mark(mark)
+                theirs.mark(f"run {number}")
                 WORK[root]()
-                theirs.mark(mark)
+                theirs.mark(f"run {number}")
                 trees = trees_of(grapher.read(0))
-                runs.append((mark, trees, grapher.summary.missed - missed))
+                runs[f"run {number}"] = trees, grapher.summary.missed - missed
     same = 0
-    for mark, ours, missed in runs:
-        expected = theirs.trees(mark)
-        if outline(map(seen, ours)) != outline(expected):
-            assert missed, (outline(map(seen, ours)), outline(expected))
-            continue
-        assert max(map(len, expected)) > 1, "nothing nested"
-        assert all(map(durations_agree, map(checked, ours), expected))
-        same += 1
-    assert same >= TIMES, runs
+    for mark, expected in theirs.runs().items():
+        ours, missed = runs.pop(mark)
+        shown = outline(map(seen, ours))
+        if shown == outline(expected):
+            assert max(map(len, expected)) > 1, "nothing nested"
+            assert all(map(durations_agree, map(checked, ours), expected))
+            same += 1
+        else:
+            assert missed or without_ends(shown) == without_ends(outline(expected)), mark
+    assert not runs
+    assert same >= TIMES
+
+
+def without_ends(trees: list[list[tuple[int, str]]]) -> list[list[tuple[int, str]]]:
+    """Without what the ends of interrupts call with the sign of a task (Linux 7.2)."""
+    return [[call for call in tree if call[1] != "ktime_get"] for tree in trees]
 
 
 def seen(tree: list[Call]) -> list[Seen]:
