@@ -1,4 +1,4 @@
-"""Global functions with pointers. The names in globals.bpf.c say what Linux 6.12 and 7.2 do."""
+"""Global functions with pointers. The names in globals.bpf.c say what Linux 7.2 does."""
 
 from __future__ import annotations
 
