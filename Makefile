@@ -39,7 +39,8 @@ test: setup-test
 
 test-unit: setup-test
 	@btf=$$($(PYTHON) scripts/guest_btf.py 7.2) && \
-	    FSESSION_UAPI_BTF=$$btf $(BIN)/pytest -q -m "not kernel and not guest"
+	    export FSESSION_UAPI_BTF=$$btf && $(BIN)/pytest -q -m "not kernel and not guest" && \
+	    FSESSION_TEST_HOST=engine $(BIN)/pytest -q tests/kernel
 
 test-kernel: setup-test
 	@$(BIN)/pytest -q -m "kernel and not guest" --ignore=tests/kernel

@@ -1,4 +1,7 @@
-"""Fixtures of the kernel suite. It runs in a guest, as root, with the objects compiled before."""
+"""Fixtures of the kernel suite. It runs in a guest, as root, with the objects compiled before;
+
+with FSESSION_TEST_HOST=engine on the engine, anywhere: see on_engine.py.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import listing
 from fsession import Object
 from fsession.host import Feature
 from fsession.kernel import KernelHost
 from fsession.obj import read_object
 from matrix import Facts, this_kernel
+from triggers import ON_ENGINE, SystemCalls
+
+if ON_ENGINE:
+    import on_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fsession.host import Host
     from fsession.spec import ObjectSpec
 
 HERE = Path(__file__).parent
@@ -40,8 +47,12 @@ _STRATEGY_FEATURE = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
+        if HERE not in item.path.parents:
+            continue
+        if not ON_ENGINE:
             item.add_marker(pytest.mark.kernel)
+        elif what := on_engine.missing(item.name, item.path.name):
+            item.add_marker(pytest.mark.skip(f"the engine has no {what}"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -59,24 +70,32 @@ def facts() -> Facts | None:
 
 
 @pytest.fixture(scope="session")
-def objects() -> Path:
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the compiled programs."""
     folder = os.environ.get("FSESSION_TEST_OBJECTS")
+    if not folder and ON_ENGINE:
+        return on_engine.compile_objects(tmp_path_factory.mktemp("objects"))
     if not folder:
         pytest.skip("not in a guest: FSESSION_TEST_OBJECTS names no folder of compiled programs")
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
-def host(objects: Path) -> Iterator[KernelHost]:
-    with KernelHost() as host:
+def host(objects: Path) -> Iterator[Host]:
+    with on_engine.Engine() if ON_ENGINE else KernelHost() as host:
         for feature in Feature:  # what it learns and keeps open, it has before the first test
             host.supports(feature)
         yield host
 
 
+@pytest.fixture(scope="session")
+def caller(host: Host) -> Any:
+    """What makes the host call the functions that the suite's programs are on."""
+    return host if ON_ENGINE else SystemCalls()
+
+
 @pytest.fixture
-def require(host: KernelHost, facts: Facts | None) -> Callable[[Feature, bool | None], None]:
+def require(host: Host, facts: Facts | None) -> Callable[[Feature, bool | None], None]:
     """Skip without a feature; fail where our own table says that the kernel has it."""
 
     def check(feature: Feature, known: bool | None = None) -> None:
@@ -117,22 +136,33 @@ def _read(path: Path) -> ObjectSpec:
 
 
 @pytest.fixture
-def load(host: KernelHost, objects: Path) -> Iterator[Callable[..., Object]]:
-    """``load("sessions", "session_a")``: an object with only the named programs loaded."""
+def open_object(objects: Path) -> Iterator[Callable[..., Object]]:
+    """``open_object("sessions", "session_a")``: an object of which `load` takes these programs."""
     opened = []
 
-    def open_and_load(name: str, *programs: str, host: KernelHost = host) -> Object:
-        obj = Object(_read(objects / f"{name}.bpf.o"))
+    def open_it(name: str, *programs: str) -> Object:
+        spec = _read(objects / f"{name}.bpf.o")
+        obj = Object(on_engine.without_unused_maps(spec, programs) if ON_ENGINE else spec)
         missing = set(programs) - set(obj.programs)
         assert not missing, f"{name} has no {missing}"
         for program_name, program in obj.programs.items():
             program.autoload = program_name in programs
         opened.append(obj)
-        return obj.load(host)
+        return obj
 
-    yield open_and_load
+    yield open_it
     for obj in opened:
         obj.close()
+
+
+@pytest.fixture
+def load(host: Host, open_object: Callable[..., Object]) -> Callable[..., Object]:
+    """``load("sessions", "session_a")``: an object with only the named programs loaded."""
+
+    def open_and_load(name: str, *programs: str, host: Host = host) -> Object:
+        return open_object(name, *programs).load(host)
+
+    return open_and_load
 
 
 @pytest.fixture(autouse=True)
@@ -150,25 +180,24 @@ def time_limit() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(host: KernelHost) -> Iterator[None]:
-    """After each test the kernel and this process hold what they held before it."""
-    before = listing.holdings()
+def nothing_left(caller: Any) -> Iterator[None]:
+    """After each test the host and this process hold what they held before it."""
+    before = caller.holdings()
     yield
     collected = time.monotonic() + CYCLES_S
-    while listing.holdings().more_than(before):
+    while new := caller.holdings().more_than(before):
         if time.monotonic() > collected:
             gc.collect()  # what only a cycle holds; it takes 0.2 s, so not after each test
-            wait_for(lambda: not listing.holdings().more_than(before), "left behind", before)
+            wait_for(lambda: not caller.holdings().more_than(before), f"left behind {new}")
         time.sleep(0.01)
 
 
-def wait_for(condition: Callable[[], object], what: str, before: Any = None) -> None:
+def wait_for(condition: Callable[[], object], what: str) -> None:
     """Wait until `condition` holds. The kernel frees programs a moment after the last use."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > end:
-            new = listing.holdings().more_than(before) if before else ""
-            pytest.fail(f"{what} {new}")
+            pytest.fail(what)
         time.sleep(0.01)
 
 

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-__all__ = ["Holdings", "holdings", "ids"]
+__all__ = ["Holdings", "holdings", "ids", "of_process"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
@@ -55,8 +55,12 @@ class Holdings:
 
 def holdings() -> Holdings:
     """What there is now."""
-    threads = frozenset(thread.name for thread in threading.enumerate())
-    return Holdings(ids("programs"), ids("links"), ids("maps"), _descriptors(), threads)
+    return Holdings(ids("programs"), ids("links"), ids("maps"), *of_process())
+
+
+def of_process() -> tuple[frozenset[str], frozenset[str]]:
+    """Descriptors and threads of this process."""
+    return _descriptors(), frozenset(thread.name for thread in threading.enumerate())
 
 
 def _descriptors() -> frozenset[str]:

@@ -10,6 +10,8 @@ import os
 import platform
 from dataclasses import dataclass
 
+from triggers import ON_ENGINE
+
 __all__ = ["MATRIX", "Facts", "this_kernel"]
 
 
@@ -54,11 +56,17 @@ MATRIX = {
     ),
     ("7.2", "arm64"): Facts(native=True, crowd_native=17, crowd_split=18),
     ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
+    ("engine", "x86_64"): Facts(
+        native=True, multi=True, modules=False, crowd_native=18, crowd_split=18
+    ),
+    ("engine", "arm64"): Facts(
+        native=True, multi=True, modules=False, crowd_native=18, crowd_split=18
+    ),
 }
 
 
 def this_kernel() -> Facts | None:
-    """The row of the guest this runs in; None outside of our guests."""
-    series = os.environ.get("FSESSION_KERNEL", "")
+    """The row of the guest this runs in, or of the engine; None elsewhere."""
+    series = "engine" if ON_ENGINE else os.environ.get("FSESSION_KERNEL", "")
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     return MATRIX.get((series, machine))

@@ -111,6 +111,16 @@ int maps(u64 *ctx)
 		*found += 1;
 	bpf_map_update_elem(&lru_hash, &key, &value, BPF_ANY);
 	bpf_map_update_elem(&lru_percpu_hash, &key, &value, BPF_ANY);
+	return 0;
+}
+
+SEC("fsession/bpf_fentry_test1")
+int maps_of_events(u64 *ctx)
+{
+	u64 value = 70;
+
+	if (!is_mine() || bpf_session_is_return(ctx))
+		return 0;
 	stack_id = bpf_get_stackid(ctx, &stacks, 0);
 	perf_status = bpf_perf_event_output(ctx, &perf_events, 0, &value, sizeof(value));
 	return 0;

@@ -56,6 +56,13 @@ int caller(struct xdp_md *ctx)
 	return sum != 0;
 }
 
+/* The same for hosts that run no XDP programs. */
+SEC("raw_tp/sys_enter")
+int target_raw_tp(void *ctx)
+{
+	return add_up(seven, 4) + count_down(107);
+}
+
 /* The sessions. */
 u64 entries, exits, mismatches;
 s64 arguments[2];

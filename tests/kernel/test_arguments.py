@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from triggers import ANY, POINTER, TRIGGERS, Call, Word
+from triggers import ANY, POINTER, Call, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +33,14 @@ WIDTH = {"void_function": 2, "small_struct": 2, "wide_struct": 6, "pointer": 1} 
 }
 
 
-def _watch(obj, poke, name: str, tid: int) -> Call:
-    """Make the kernel call the function of program `name` and say what the call was."""
+def _watch(obj, poke, caller, name: str, tid: int) -> Call:
+    """Make the host call the function of program `name` and say what the call was."""
     obj.globals["only_tid"] = tid
     if name in FENTRY_TESTS:
         poke.test_run()
         call = FENTRY_TESTS[name]
     else:
-        call = TRIGGERS[name][1]()
+        call = caller.trigger(name)
     obj.globals["only_tid"] = 0
     return call
 
@@ -52,13 +52,13 @@ def poke(load):
 
 @pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
 @pytest.mark.parametrize("name", WIDTH)
-def test_words(name, strategy, load, poke, facts, tid):
+def test_words(name, strategy, load, poke, caller, facts, tid):
     """The context and the helpers agree with what was called, at the entry and at the exit."""
     if facts and WIDTH[name] > facts.words:
         pytest.skip(f"the trampoline takes {facts.words} argument words, not {WIDTH[name]}")
     obj = load("args", name)
     with obj.programs[name].attach(strategy=strategy):
-        call = _watch(obj, poke, name, tid)
+        call = _watch(obj, poke, caller, name, tid)
     seen = obj.globals
     assert seen["calls"] == [1, 1]
     for side in (0, 1):
@@ -75,11 +75,11 @@ def test_words(name, strategy, load, poke, facts, tid):
 
 @pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
 @pytest.mark.parametrize("name", ["words_1", "words_6", "small_struct", "wide_struct"])
-def test_return_value(name, strategy, load, poke, tid):
+def test_return_value(name, strategy, load, poke, caller, tid):
     """0 at the entry, what the function returned at the exit, both ways of reading it."""
     obj = load("args", name)
     with obj.programs[name].attach(strategy=strategy):
-        result = _watch(obj, poke, name, tid).result
+        result = _watch(obj, poke, caller, name, tid).result
     slots = obj.globals["direct"]
     count = WIDTH[name]
     assert slots[count] == 0
@@ -91,10 +91,10 @@ def test_return_value(name, strategy, load, poke, tid):
 
 @pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
 @pytest.mark.parametrize("name", ["words_7", "words_8", "words_9", "words_10", "words_11"])
-def test_return_value_of_wide_functions(name, strategy, load, poke, facts, tid):
+def test_return_value_of_wide_functions(name, strategy, load, poke, caller, facts, tid):
     if facts and WIDTH[name] > facts.words:
         pytest.skip(f"the trampoline takes {facts.words} argument words, not {WIDTH[name]}")
-    test_return_value(name, strategy, load, poke, tid)
+    test_return_value(name, strategy, load, poke, caller, tid)
 
 
 @pytest.mark.parametrize("strategy", ["multi"], indirect=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from triggers import libc, nest_epoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,12 +86,12 @@ def crowd(number: int, work: Callable[[int], None]) -> Iterator[list[threading.T
 
 
 @pytest.mark.parametrize("levels", [1, 4])
-def test_recursion(levels, strategy, load, tid):
+def test_recursion(levels, strategy, load, caller, tid):
     """Each level of a function that calls itself has its own cookie."""
     obj = load("sessions", "session_recursive")
     with obj.programs["session_recursive"].attach(strategy=strategy):
         obj.globals["only_tid"] = tid
-        nest_epoll(levels)
+        caller.nest(levels)
         obj.globals["only_tid"] = 0
     seen = counts(obj)
     assert obj.globals["deepest"] == levels - 1
@@ -102,26 +99,26 @@ def test_recursion(levels, strategy, load, tid):
     assert seen["entries"] >= levels * (levels + 1) // 2
 
 
-def test_threads(strategy, load):
+def test_threads(strategy, load, caller):
     """8 threads, each call with a number of its own: no exit sees another call's cookie."""
 
     def look_up(index: int) -> None:
         for call in range(CALLS):
-            libc.getpgid(0x100000 + index * CALLS + call)
+            caller.look_up(0x100000 + index * CALLS + call)
 
     crowded(load, "session_lookup", strategy, look_up, [CALLS] * THREADS)
 
 
-def test_sleepers(strategy, load):
+def test_sleepers(strategy, load, caller):
     """64 threads asleep in the function at once, each woken at its own time."""
 
     def sleep(index: int) -> None:
-        time.sleep(0.1 + index / 1000)
+        caller.sleep(0.1 + index / 1000)
 
     crowded(load, "session_sleep", strategy, sleep, [1] * SLEEPERS)
 
 
-def test_interrupted_sleepers(strategy, load, eventually):
+def test_interrupted_sleepers(strategy, load, caller, eventually):
     """A signal ends the call early; the exit still belongs to its entry."""
     obj = load("sessions", "session_sleep")
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -129,7 +126,7 @@ def test_interrupted_sleepers(strategy, load, eventually):
 
     def sleep(index: int) -> None:
         while not done.is_set():
-            time.sleep(0.2 + index / 1000)
+            caller.sleep(0.2 + index / 1000)
 
     def interrupt(threads) -> bool:
         for thread in threads:
@@ -152,13 +149,13 @@ def test_interrupted_sleepers(strategy, load, eventually):
 
 
 @pytest.fixture
-def blocked(eventually) -> Iterator[Callable[[], Callable[[], None]]]:
+def blocked(caller, eventually) -> Iterator[Callable[[], Callable[[], None]]]:
     """Start a thread that blocks in ``eventfd_read``; what it returns lets the thread go on."""
     files = []
 
     def start() -> Callable[[], None]:
         file = os.eventfd(0)
-        thread = threading.Thread(target=os.eventfd_read, args=(file,))
+        thread = threading.Thread(target=caller.read_event, args=(file,))
         thread.start()
         files.append(file)
         eventually(lambda: _is_asleep(thread.native_id), "the thread does not block")
@@ -211,7 +208,7 @@ def test_detach_during_a_call(strategy, load, blocked, eventually):
     assert counts(obj) == paired(5) | {"entries": 10}
 
 
-def test_attach_under_load(strategy, load, eventually):
+def test_attach_under_load(strategy, load, caller, eventually):
     """Attached and detached while calls go on: entries and exits pair, but for those in between."""
     obj = load("sessions", "session_lookup")
     done = threading.Event()
@@ -219,7 +216,7 @@ def test_attach_under_load(strategy, load, eventually):
     def look_up(index: int) -> None:
         number = 0x100000 + index
         while not done.is_set():
-            libc.getpgid(number)
+            caller.look_up(number)
 
     obj.globals["only_tgid"] = os.getpid()
     rounds, missed = 3, 0

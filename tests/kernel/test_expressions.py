@@ -16,7 +16,10 @@ from fsession.uapi import ProgType
 
 @pytest.fixture(scope="module")
 def batches(objects):
-    return json.loads((objects / "expressions.json").read_text())
+    path = objects / "expressions.json"
+    if not path.exists():
+        pytest.skip("no expressions.json: it takes half a minute to make, for guests it is made")
+    return json.loads(path.read_text())
 
 
 def test_expressions(host, batches):

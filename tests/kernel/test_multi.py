@@ -16,13 +16,13 @@ TEN_THOUSAND = "[a-e]*"
 pytestmark = pytest.mark.parametrize("strategy", ["multi"], indirect=True)
 
 
-def test_glob(strategy, load, tid):
+def test_glob(strategy, load, caller, tid):
     """A pattern takes all functions it matches: one link, one program."""
     obj = load("args", "many")
     poke = load("sessions", "poke").programs["poke"]
-    before = listing.ids("links")
+    before = caller.holdings().links
     with obj.programs["many"].attach("bpf_fentry_test[1-6]") as attachment:
-        assert len(listing.ids("links") - before) == 1
+        assert len(caller.holdings().links - before) == 1
         obj.globals["only_tid"] = tid
         poke.test_run()
         obj.globals["only_tid"] = 0

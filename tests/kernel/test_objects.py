@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsession import FsessionError
 from fsession.btf.types import Func, Struct
 from fsession.host import Feature
 
@@ -45,13 +46,9 @@ def test_globals(run):
     assert shape["points"][1] == {"x": 2, "y": 200}
 
 
-def test_constants(host, objects, tid):
+def test_constants(host, open_object, tid):
     """A constant is set before loading and can't be changed after."""
-    from fsession import FsessionError, Object
-
-    obj = Object.open(objects / "objects.bpf.o")
-    for name, program in obj.programs.items():
-        program.autoload = name in ("poke", "globals")
+    obj = open_object("objects", "poke", "globals")
     obj.globals["factor"] = 7
     with obj.load(host):
         with pytest.raises(FsessionError, match="factor"):
@@ -94,7 +91,7 @@ def _pair(key) -> tuple[int, int]:
 
 
 def test_stack_trace(run):
-    obj = run("maps")
+    obj = run("maps_of_events")
     stack = obj.globals["stack_id"]
     assert stack >= 0
     frames = obj.maps["stacks"].raw.lookup(struct.pack("=i", stack))

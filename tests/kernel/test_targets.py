@@ -11,10 +11,12 @@ import pytest
 from fsession import FsessionError
 from fsession.host import Feature
 from fsession.kernel import KernelHost
+from triggers import ON_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+INPUT = {} if ON_ENGINE else {"data": bytes(64)}
 CARRIER = Path("/sys/class/net/dummy0/carrier")
 
 
@@ -48,8 +50,10 @@ def test_module(strategy, dummy, load):
 
 @pytest.fixture
 def target(load, require):
+    """A program without a session on it; the engine runs no XDP programs."""
     require(Feature.PROGRAM_TARGETS, True)
-    return load("targets", "target").programs["target"].program
+    name = "target_raw_tp" if ON_ENGINE else "target"
+    return load("targets", name).programs[name].program
 
 
 @pytest.mark.parametrize("strategy", ["native", "split"], indirect=True)
@@ -57,8 +61,8 @@ def test_program(strategy, target, load):
     """A BPF program, its main function."""
     obj = load("targets", "on_main")
     with obj.programs["on_main"].attach(target, strategy=strategy):
-        assert target.test_run(data=bytes(64)).retval == 174
-    assert target.test_run(data=bytes(64)).retval == 174
+        assert target.test_run(**INPUT).retval == 174
+    assert target.test_run(**INPUT).retval == 174
     seen = obj.globals
     assert (seen["entries"], seen["exits"], seen["mismatches"]) == (1, 1, 0)
     assert seen["results"][0] == 174
@@ -72,7 +76,7 @@ def test_subprogram(strategy, target, load):
         obj.programs["on_main"].attach(target, strategy=strategy),
         obj.programs["on_global"].attach(f"prog:{target.id}/add_up", strategy=strategy),
     ):
-        target.test_run(data=bytes(64))
+        target.test_run(**INPUT)
     seen = obj.globals
     assert (seen["entries"], seen["exits"], seen["mismatches"]) == (2, 2, 0)
     assert seen["arguments"] == [7, 4]
@@ -84,7 +88,7 @@ def test_multi_has_no_programs(target, load, require):
     require(Feature.FSESSION_MULTI)
     obj = load("targets", "on_main")
     with obj.programs["on_main"].attach(target, strategy="multi") as attachment:
-        assert target.test_run(data=bytes(64)).retval == 174
+        assert target.test_run(**INPUT).retval == 174
         assert attachment.strategy == "native"
     assert (obj.globals["entries"], obj.globals["exits"]) == (1, 1)
 

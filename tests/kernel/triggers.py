@@ -13,10 +13,13 @@ import os
 import platform
 import socket
 import struct
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-__all__ = ["ANY", "POINTER", "TRIGGERS", "Call", "Word", "nest_epoll"]
+import listing
+
+__all__ = ["ANY", "ON_ENGINE", "POINTER", "TRIGGERS", "Call", "SystemCalls", "Word"]
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,7 +29,9 @@ _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _RTM_GETROUTE, _NLM_F_REQUEST, _RTA_DST, _RTA_SRC = 26, 1, 1, 2
 _RT_TABLE_MAIN = 254
 
-POINTER = "a kernel pointer"
+ON_ENGINE = os.environ.get("FSESSION_TEST_HOST") == "engine"
+PAGE, USER_END = mmap.PAGESIZE, 1 << 48
+POINTER = "a pointer of the host"
 ANY = "anything"
 
 
@@ -42,7 +47,8 @@ class Word:
         if self.value == ANY:
             return True
         if self.value == POINTER:
-            return seen >> 56 == 0xFF  # 57-bit addresses: 0xff11…, not 0xffff…
+            # 57-bit addresses: 0xff11…, not 0xffff…
+            return PAGE <= seen < USER_END if ON_ENGINE else seen >> 56 == 0xFF
         assert isinstance(self.value, int)
         mask = (1 << 8 * self.size) - 1
         return seen & mask == self.value & mask
@@ -259,3 +265,18 @@ def nest_epoll(levels: int) -> None:
         chain = [stack.enter_context(select.epoll()) for _ in range(levels + 1)]
         for inner, outer in itertools.pairwise(chain):
             outer.register(inner.fileno(), select.EPOLLIN)
+
+
+class SystemCalls:
+    """What makes a kernel call the functions that the suite's programs are on."""
+
+    look_up = staticmethod(libc.getpgid)
+    sleep = staticmethod(time.sleep)
+    read_event = staticmethod(os.eventfd_read)
+    nest = staticmethod(nest_epoll)
+    holdings = staticmethod(listing.holdings)
+
+    @staticmethod
+    def trigger(name: str) -> Call:
+        """Call the function of a program of args.bpf.c."""
+        return TRIGGERS[name][1]()

@@ -261,7 +261,7 @@ class Machine:
         self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
     ) -> EngineMap:
         with self.lock:
-            made = EngineMap(spec, next(self._ids), self._forget_map, self._tail_entry)
+            made = EngineMap(spec, next(self._ids), self._forget_map, self._program_of)
             self._maps[made.id] = made
             return made
 
@@ -511,27 +511,29 @@ class Machine:
     def forget_link(self, link: EngineLink) -> None:
         self._links.pop(link.id, None)
 
-    def _tail_entry(self, number: int) -> int:
-        """For a prog array, which holds the program as long as the machine lives."""
+    def _program_of(self, number: int) -> EngineProgram:
+        """For a prog array."""
         program = self._programs.get(number)
         if program is None:
             raise KernelError("update of a prog array", errno.EBADF)
-        program.users += 1
-        return program.tail_entry
+        return program
 
     def _forget_map(self, map: EngineMap) -> None:
-        """The memory stays: programs that are loaded may still use it."""
+        """The memory lives as long as the code of programs that use it."""
+        self._maps.pop(map.id, None)
 
     def close(self) -> None:
         """Detach everything. Memory goes when nobody can be inside."""
         with self.lock:
             for link in list(self._links.values()):
                 link.close()
+            for map in list(self._maps.values()):
+                map.close()
             for program in list(self._programs.values()):
-                program.users = 0  # prog arrays are gone with the machine
                 program.close()
-                program.release()
             self.graveyard.sweep()
+            if len(self.graveyard):
+                _unburied.append(self.graveyard)
 
     def __enter__(self) -> Self:
         return self
@@ -546,6 +548,8 @@ class Machine:
 
 
 _indexes = count()
+_unburied: list[Graveyard] = []
+"""Of closed machines: what threads may still be inside of, and what that holds."""
 
 
 def _own_btf() -> Types | None:

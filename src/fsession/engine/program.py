@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fsession.engine.jit.code import Code
     from fsession.engine.machine import Machine
     from fsession.engine.step import Stepped
+    from fsession.engine.table import EngineMap
     from fsession.host import Fd, LoadRequest
 
 __all__ = ["CONTEXT_PROGRAMS", "SESSIONS", "EngineProgram", "load_program"]
@@ -45,13 +46,14 @@ class EngineProgram:
     def __init__(self, machine: Machine, request: LoadRequest, id: int, index: int) -> None:
         self.machine, self.request, self._id, self.index = machine, request, id, index
         self.calls: set[str] = set()
-        self.maps: set[int] = set()
+        self.maps: dict[int, EngineMap] = {}
         self._closed, self._held = False, True
         self.users = 0  # links and maps that hold it
         insns = [self._lowered(insn) for insn in request.insns]
         check_code(insns)
         self._code: Code = architecture().compile_code(insns, self._call_target)
         self.image = place(self._code.data)
+        self.image.holds = tuple(self.maps.values())
         self._faults = faults().add(self.image, self._code)
         self._stepped: Stepped | None = None
         if machine.step is not None:
@@ -80,7 +82,7 @@ class EngineProgram:
         low, high = insn.imm & 0xFFFF_FFFF, insn.imm >> 32
         if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE):
             found = self.machine.map_of(low)
-            self.maps.add(found.id)
+            self.maps[found.id] = found
             if insn.src == Pseudo.MAP_VALUE:
                 return lddw(insn.dst, found.values.address + high)
             return lddw(insn.dst, found.address)
@@ -190,6 +192,7 @@ class EngineProgram:
         if self._closed and not self.users and self._held:
             self._held = False
             self.machine.forget_program(self)
+            self.maps = {}
             if self._faults:
                 self._faults.close()
             self.machine.graveyard.add(self.image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +26,7 @@ from fsession.uapi import MapFlag, MapType, UpdateFlag
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fsession.engine.program import EngineProgram
     from fsession.host import Fd
     from fsession.spec import MapSpec
 
@@ -59,11 +61,12 @@ class EngineMap:
         spec: MapSpec,
         id: int,
         on_close: Callable[[EngineMap], None],
-        tail_entry: Callable[[int], int],
+        program_of: Callable[[int], EngineProgram],
     ) -> None:
-        """`tail_entry` gives where a tail call to the program of a number goes in."""
+        """`program_of` finds the program of a number, for a prog array."""
         _check(spec)
-        self._tail_entry = tail_entry
+        self._program_of = program_of
+        self._programs: dict[int, EngineProgram] = {}
         self._spec, self._id, self._on_close = spec, id, on_close
         self._cpus = CPU_COUNT if spec.type in _PER_CPU else 0
         self._frozen = self._closed = False
@@ -76,6 +79,8 @@ class EngineMap:
         self._fill_header()
         ring = spec.type is MapType.RINGBUF
         self.ring = RingMemory(spec.max_entries, self.address) if ring else None
+        if self.ring:  # neither Python nor code can use it any more, when the map is collected
+            weakref.finalize(self, self.ring.close).atexit = False
 
     def _what(self, verb: str) -> str:
         return f"{verb} map '{self.name}'" if verb == "create" else f"{verb} in map '{self.name}'"
@@ -195,7 +200,7 @@ class EngineMap:
     def update(self, key: bytes, value: bytes, *, flags: int = 0) -> None:
         """Set a value; `flags` are `UpdateFlag` (NOEXIST, EXIST, F_CPU, F_ALL_CPUS)."""
         if self.type is MapType.PROG_ARRAY:
-            self._set_program(key, self._tail_entry(int.from_bytes(value, "little")))
+            self._set_program(key, self._program_of(int.from_bytes(value, "little")))
             return
         self._check_readable(flags)
         if self._frozen:
@@ -212,15 +217,20 @@ class EngineMap:
             )
         self._update(self._key(key), value, flags)
 
-    def _set_program(self, key: bytes, entry: int) -> int:
-        """What was there before."""
+    def _set_program(self, key: bytes, program: EngineProgram | None) -> bool:
+        """Whether there was one before."""
         index = int.from_bytes(self._key(key).read(), "little")
         if index >= self.max_entries:
             raise KernelError(f"update in map '{self.name}'", errno.E2BIG)
-        place = self._values.address + 8 * index
-        before = peek(place)
-        poke(place, 8, entry)
-        return before
+        before = self._programs.pop(index, None)
+        if program:
+            self._programs[index] = program
+            program.users += 1
+        poke(self._values.address + 8 * index, 8, program.tail_entry if program else 0)
+        if before:
+            before.users -= 1
+            before.release()
+        return before is not None
 
     def _update(self, key: Block, value: bytes, flags: int) -> None:
         place = Block(len(value), value)
@@ -260,7 +270,7 @@ class EngineMap:
     def delete(self, key: bytes) -> bool:
         """Remove a key; False if it was not there."""
         if self.type is MapType.PROG_ARRAY:
-            return bool(self._set_program(key, 0))
+            return self._set_program(key, None)
         if self._frozen:
             raise KernelError(f"delete in map '{self.name}'", errno.EPERM)
         if self._storage:
@@ -362,6 +372,8 @@ class EngineMap:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            for index in list(self._programs):  # as in the kernel: they go with the last descriptor
+                self._set_program(index.to_bytes(4, "little"), None)
             self._on_close(self)
 
     def __enter__(self) -> Self:

@@ -24,14 +24,17 @@ _MAPS = (Pseudo.MAP_FD, Pseudo.MAP_VALUE)
 def verify_request(machine: Machine, request: LoadRequest) -> int:
     """How many instructions were walked. Raises `VerifierError` for a program that is refused, and
     `UnsupportedError` for one that the verifier can't judge: it is not run either."""
-    report = verify(_subject(machine, request))
+    subject = _subject(machine, request)
+    report = verify(subject)
     if report.accepted:
         return report.insns
     if not report.judged:
         raise UnsupportedError(f"verification of '{request.name}' ({report.message})")
+    report = verify(subject, log_level=1)  # again, for the log: as the kernel is asked
     number = errno.EACCES if report.at >= 0 else errno.EINVAL
     log = report.log or report.message
-    error = VerifierError(request.name, number, log, report.message.splitlines()[-1])
+    lines = tuple(filter(None, (report.source, *report.explanation.splitlines())))
+    error = VerifierError(request.name, number, log, report.message.splitlines()[-1], lines)
     raise error.hint(report.advice) if report.advice else error
 
 

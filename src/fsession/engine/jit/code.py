@@ -123,7 +123,7 @@ class Image:
         return self.address + self.size
 
     def close(self) -> None:
-        size, self.size = self.size, 0
+        size, self.size, self.holds = self.size, 0, ()
         if size:
             if self.before_close:
                 self.before_close()
