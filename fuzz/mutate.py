@@ -86,6 +86,7 @@ def main(
     name: str,
     bases: Callable[[], Sequence[tuple[bytes, Sequence[Span]]]],
     use: Callable[[bytes], None],
+    memory_bytes: int = MEMORY_BYTES,
 ) -> int:
     """Run a fuzzer from the command line; 0 if nothing but `BadInputError` came."""
     parser = argparse.ArgumentParser(prog=name)
@@ -95,7 +96,7 @@ def main(
     options = parser.parse_args()
     originals = bases()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    limit = MEMORY_BYTES + before * 1024
+    limit = memory_bytes + before * 1024
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     signal.signal(signal.SIGALRM, _too_long)
     started, seen, slowest = time.perf_counter(), Counter[str](), 0.0

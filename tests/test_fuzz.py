@@ -12,7 +12,9 @@ FUZZ = Path(__file__).parent.parent / "fuzz"
 COUNT = 2000
 
 
-@pytest.mark.parametrize("name", ["fuzz_obj", "fuzz_btf", "fuzz_engine", "fuzz_recording"])
+@pytest.mark.parametrize(
+    "name", ["fuzz_obj", "fuzz_btf", "fuzz_engine", "fuzz_code", "fuzz_recording"]
+)
 def test_mutated_input(name):
     command = [sys.executable, str(FUZZ / f"{name}.py"), "--count", str(COUNT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
