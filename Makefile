@@ -67,6 +67,7 @@ bench: setup-test
 	@$(PYTHON) bench/run.py
 	@PYTHONPATH=scripts $(PYTHON) bench/lang.py
 	@$(PYTHON) bench/verify.py
+	@PYTHONPATH=scripts $(PYTHON) bench/engine.py
 
 # Attach to every function of a kernel that is called safe, under load: make soak KERNEL=6.12.
 soak: setup-test

@@ -57,10 +57,10 @@ MATRIX = {
     ("7.2", "arm64"): Facts(native=True, crowd_native=17, crowd_split=18),
     ("7.3", "x86_64"): Facts(native=True, multi=True, crowd_native=18, crowd_split=18),
     ("engine", "x86_64"): Facts(
-        native=True, multi=True, modules=False, crowd_native=18, crowd_split=18
+        native=True, forced=True, multi=True, modules=False, crowd_native=18, crowd_split=18
     ),
     ("engine", "arm64"): Facts(
-        native=True, multi=True, modules=False, crowd_native=18, crowd_split=18
+        native=True, forced=True, multi=True, modules=False, crowd_native=18, crowd_split=18
     ),
 }
 

@@ -44,7 +44,6 @@ _LACKS = {
     "test_trace_expressions.py": _KERNEL,
     "test_module": "modules",
     "test_ten_thousand": "10,000 functions",
-    "test_task_storage": "task storage",
     "test_stack_trace": "stack trace maps",
     "test_kfuncs": "bpf_task_acquire",
     "test_externs": "configuration and symbols of a kernel",
