@@ -62,7 +62,6 @@ class FunctionGraph:
         _write("current_tracer", "function_graph")
         _write("trace", "")
         self._marker = os.open(_TRACING / "trace_marker", os.O_WRONLY)
-        _write("tracing_on", "1")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,9 +75,15 @@ class FunctionGraph:
             (_TRACING / "options" / name).write_text(value)
         _write("tracing_on", "1")
 
-    def mark(self, words: str) -> None:
-        """Say in the trace that something begins or ends here."""
+    def begin(self, words: str) -> None:
+        """Trace from here on; `words` mark the place."""
+        _write("tracing_on", "1")
         os.write(self._marker, words.encode())
+
+    def end(self, words: str) -> None:
+        """Trace no more: what the test does between its runs would fill the buffer."""
+        os.write(self._marker, words.encode())
+        _write("tracing_on", "0")
 
     def runs(self) -> dict[str, list[list[Seen]]]:
         """By the words of each pair of marks: calls of each root that ended between the two, in the

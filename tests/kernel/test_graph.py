@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NICE = "set_user_nice"
 OPEN = "do_sys_openat2"
-TIMES, RUNS = 3, 16
+TIMES, RUNS = 3, 10
 
 
 @pytest.fixture
@@ -146,9 +146,9 @@ def test_the_same_as_ftrace(root, graph, one_cpu, first_in_line):
             for number in range(RUNS):
                 missed = grapher.summary.missed
                 grapher.read(0)
-                theirs.mark(f"run {number}")
+                theirs.begin(f"run {number}")
                 WORK[root]()
-                theirs.mark(f"run {number}")
+                theirs.end(f"run {number}")
                 trees = trees_of(grapher.read(0))
                 runs[f"run {number}"] = trees, grapher.summary.missed - missed
     same = 0
