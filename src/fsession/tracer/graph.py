@@ -11,7 +11,6 @@ grows.
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -26,6 +25,7 @@ from fsession.trace.values import Errno, Pointer
 from fsession.tracer.graph_places import close_programs
 from fsession.tracer.graph_programs import GraphPrograms
 from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
+from fsession.tracer.here import this_kernel, wall_offset_ns
 from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Grapher:
     def select(self) -> GraphSelection:
         """What would be attached; attaches nothing."""
         with ExitStack() as stack:
-            selection = self._select(self._host or stack.enter_context(_kernel()))
+            selection = self._select(self._host or stack.enter_context(this_kernel()))
             close_programs(selection.targets)
             return selection
 
@@ -138,13 +138,13 @@ class Grapher:
         return select_graph(host, self._names, self._extent, self._strategy)
 
     def _open(self, stack: ExitStack) -> None:
-        host = self._host or stack.enter_context(_kernel())
+        host = self._host or stack.enter_context(this_kernel())
         self.selection = self._select(host)
         stack.callback(close_programs, self.selection.targets)
         programs = GraphPrograms(host, self.selection, self._filters, self._ring_bytes)
         self._programs = stack.enter_context(programs)
         self._functions = _Functions(self.selection)
-        self._wall_offset_ns = _wall_offset_ns()
+        self._wall_offset_ns = wall_offset_ns()
         self._record_bytes = programs.record_bytes
         self._decoder = GraphDecoder(self._functions, self._wall_offset_ns)
         ring = programs.maps[GRAPH_RING_MAP]
@@ -248,19 +248,6 @@ class Grapher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _kernel() -> Host:
-    from fsession.kernel import KernelHost
-
-    return KernelHost()
-
-
-def _wall_offset_ns() -> int:
-    """CLOCK_REALTIME less CLOCK_MONOTONIC, which is what ``bpf_ktime_get_ns`` reads."""
-    before = time.monotonic_ns()
-    wall = time.time_ns()
-    return wall - (before + time.monotonic_ns()) // 2
 
 
 class _Functions:

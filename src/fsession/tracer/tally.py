@@ -10,6 +10,7 @@ from fsession.trace import Filters, Summary
 from fsession.trace.record import COMM_BYTES
 from fsession.trace.tally import TALLY_MAP, TallyCounts, tally_maps
 from fsession.trace.tally_program import tally_program
+from fsession.tracer.here import this_kernel
 from fsession.tracer.programs import Programs
 from fsession.tracer.selection import Selection, select
 from fsession.tracer.signatures import target_signature
@@ -55,7 +56,7 @@ class Counter:
     def select(self) -> Selection:
         """What would be attached; attaches nothing."""
         with ExitStack() as stack:
-            host = self._host or stack.enter_context(_kernel())
+            host = self._host or stack.enter_context(this_kernel())
             return select(host, self._names, self._wishes, self._strategy)
 
     def __enter__(self) -> Self:
@@ -63,7 +64,7 @@ class Counter:
             raise BadInputError("it can be entered once only")
         self._entered = True
         with ExitStack() as stack:
-            host = self._host or stack.enter_context(_kernel())
+            host = self._host or stack.enter_context(this_kernel())
             self.selection = select(host, self._names, self._wishes, self._strategy)
             for target in self.selection.targets:
                 if target.program is not None:
@@ -153,9 +154,3 @@ def filters_of(
         )
     sources = (conditions,) if isinstance(conditions, str) else tuple(conditions)
     return Filters(pid, raw, min_duration_ns, errors, tid, conditions=sources)
-
-
-def _kernel() -> Host:
-    from fsession.kernel import KernelHost
-
-    return KernelHost()

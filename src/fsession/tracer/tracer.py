@@ -11,13 +11,13 @@ makes the programs and decodes what they send. Whoever has an event loop of his 
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self, Unpack
 
 from fsession.errors import BadInputError
 from fsession.trace import RING_MAP, SAVED_ENTRIES, Call, Counts, Decoder, Form, Function, Summary
 from fsession.trace.values import Named, Pointer, Stack
+from fsession.tracer.here import this_kernel, wall_offset_ns
 from fsession.tracer.programs import CallCode, Programs
 from fsession.tracer.selection import Group, Selection, select
 from fsession.tracer.signatures import target_signature
@@ -110,13 +110,13 @@ class Tracer:
     def select(self) -> Selection:
         """What would be attached; attaches nothing."""
         with ExitStack() as stack:
-            return self._select(self._host or stack.enter_context(_kernel()))
+            return self._select(self._host or stack.enter_context(this_kernel()))
 
     def _select(self, host: Host) -> Selection:
         return select(host, self._names, self._wishes, self._strategy)
 
     def _open(self, stack: ExitStack) -> None:
-        host = self._host or stack.enter_context(_kernel())
+        host = self._host or stack.enter_context(this_kernel())
         self.selection = self._select(host)
         for target in self.selection.targets:
             if target.program is not None:
@@ -126,7 +126,7 @@ class Tracer:
         programs = Programs(host, self.selection, groups, code)
         self._programs = stack.enter_context(programs)
         self._functions = _Functions(self.selection, groups, self._places(host, stack))
-        self._wall_offset_ns = _wall_offset_ns()
+        self._wall_offset_ns = wall_offset_ns()
         self._decoder = Decoder(self._functions, self._wall_offset_ns)
         self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], _unused))
         programs.attach()
@@ -263,21 +263,8 @@ class Tracer:
         self.close()
 
 
-def _kernel() -> Host:
-    from fsession.kernel import KernelHost
-
-    return KernelHost()
-
-
 def _unused(_: memoryview) -> None:
     """Records are read by the span."""
-
-
-def _wall_offset_ns() -> int:
-    """CLOCK_REALTIME less CLOCK_MONOTONIC, which is what ``bpf_ktime_get_ns`` reads."""
-    before = time.monotonic_ns()
-    wall = time.time_ns()
-    return wall - (before + time.monotonic_ns()) // 2
 
 
 class _Functions:
