@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -45,14 +44,11 @@ def test_ten_thousand(strategy, load, poke_many, one_cpu):
     obj = load("args", "many")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     links = listing.ids("links")
-    start = time.monotonic()
     with obj.programs["many"].attach(TEN_THOUSAND) as attachment:
-        took_s = time.monotonic() - start
         assert len(listing.ids("links") - links) == 1
         assert len(attachment.targets) >= 10_000
         grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
         poke_many(obj)
-    assert took_s < 30
     assert grown_kib < 40 * 1024
 
 
