@@ -61,12 +61,14 @@ class FunctionGraph:
         _write("set_ftrace_pid", str(self._pid))
         _write("current_tracer", "function_graph")
         _write("trace", "")
+        # Open all the time: to open a file is what one of the tests traces.
         self._marker = os.open(_TRACING / "trace_marker", os.O_WRONLY)
+        self._switch = os.open(_TRACING / "tracing_on", os.O_WRONLY)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _write("tracing_on", "0")
         os.close(self._marker)
+        os.close(self._switch)
         self.text = (_TRACING / "trace").read_text()
         _write("current_tracer", "nop")
         for name in ("set_ftrace_filter", "set_graph_function", "set_ftrace_pid", "trace"):
@@ -77,13 +79,13 @@ class FunctionGraph:
 
     def begin(self, words: str) -> None:
         """Trace from here on; `words` mark the place."""
-        _write("tracing_on", "1")
+        os.write(self._switch, b"1")
         os.write(self._marker, words.encode())
 
     def end(self, words: str) -> None:
         """Trace no more: what the test does between its runs would fill the buffer."""
         os.write(self._marker, words.encode())
-        _write("tracing_on", "0")
+        os.write(self._switch, b"0")
 
     def runs(self) -> dict[str, list[list[Seen]]]:
         """By the words of each pair of marks: calls of each root that ended between the two, in the

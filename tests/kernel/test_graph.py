@@ -155,6 +155,8 @@ def test_the_same_as_ftrace(root, graph, one_cpu, first_in_line):
     for mark, expected in theirs.runs().items():
         ours, missed = runs.pop(mark)
         shown = outline(map(seen, ours))
+        if not shown and not expected:
+            continue  # another task did it
         if shown == outline(expected):
             assert max(map(len, expected)) > 1, "nothing nested"
             assert all(map(durations_agree, map(checked, ours), expected))

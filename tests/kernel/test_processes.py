@@ -78,7 +78,7 @@ def test_killed_tracer(host, require, objects, eventually):
     finally:
         tracer.kill()
         tracer.wait()
-    eventually(lambda: not listing.holdings().more_than(before), "left in the kernel", before)
+    eventually(lambda: not listing.holdings().more_than(before), "left in the kernel")
 
 
 def test_trace(strategy):
