@@ -42,6 +42,7 @@ _LACKS = {
     "test_record.py": _KERNEL,
     "test_trace.py": _KERNEL,
     "test_trace_expressions.py": _KERNEL,
+    "test_truth.py": _KERNEL,
     "test_module": "modules",
     "test_ten_thousand": "10,000 functions",
     "test_stack_trace": "stack trace maps",
