@@ -102,7 +102,7 @@ def test_top(strategy, host):
     assert row.total_ns > 0
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, command_line):
     """Both commands with a workload; JSON."""
     for words in (["hist", "vfs_read", "--by", "comm", "--interval", "0.2"], ["top", "vfs_re*"]):
         out = tmp_path / words[0]

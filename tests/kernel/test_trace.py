@@ -205,7 +205,7 @@ def test_status(words, status, command_line):
     assert len(done.stderr.splitlines()) <= 3
 
 
-def test_a_trace_of_a_command():
+def test_a_trace_of_a_command(command_line):
     done = command("trace", OPEN, "--", "cat", "/no/such/file")
     assert f'{OPEN}(dfd=-100, filename="/no/such/file"' in done.stdout
     assert " = -ENOENT (-2)\n" in done.stdout
@@ -213,7 +213,7 @@ def test_a_trace_of_a_command():
     assert "0 lost · 0 missed" in done.stdout
 
 
-def test_a_trace_as_json():
+def test_a_trace_as_json(command_line):
     done = command("trace", NICE, "--format", "json", "--", *NICE_COMMAND)
     *calls, summary = [json.loads(line) for line in done.stdout.splitlines()]
     assert summary["type"] == "summary"
