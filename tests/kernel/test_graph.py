@@ -330,6 +330,7 @@ def test_a_program_as_root(host, graph, load, require):
 
 
 def test_disasm_of_a_program(host, load):
+    pytest.importorskip("capstone", reason="no capstone: a guest of another architecture")
     program = load("targets", "caller").programs["caller"].program
     words = [sys.executable, "-m", "fsession", "disasm", "--calls"]
     done = subprocess.run([*words, f"prog:{program.id}/*"], capture_output=True, text=True)
