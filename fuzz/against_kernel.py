@@ -12,8 +12,7 @@ import hashlib
 import json
 import re
 import sys
-import tempfile
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -22,28 +21,26 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 from fuzz_verify import MAPS, programs
-from load_batch import FIRST_FD, ROW
+from loader import FIRST_FD, exchange, packed
 from tracing_programs import tracing_programs
 
 from fsession.btf.catalog import Types
 from fsession.btf.types import Func
-from fsession.guest import run
 from fsession.isa.disasm import disassemble
-from fsession.isa.insn import encode, slot_count
+from fsession.isa.insn import encode
 from fsession.uapi import ProgType
 from fsession.verify import Subject, verify
 from fsession.verify.limits import limits
 from guest_btf import guest_btf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fsession.isa.insn import Insn
     from fsession.verify import Report
 
 NUMBERS = {FIRST_FD + number: spec for number, spec in enumerate(MAPS)}
-MOST_INSNS = 20_000  # longer walks take the kernel in a guest too long
-GUEST = "/root/fuzz"
+MOST_INSNS = 2_000  # longer walks take the kernel in a guest too long; one program in 250
 
 
 def subjects(count: int, seed: int, types: Types) -> Iterator[Subject]:
@@ -70,32 +67,6 @@ def _with_maps(insns: tuple[Insn, ...]) -> tuple[Insn, ...]:
         replace(insn, imm=insn.imm + FIRST_FD - 1) if insn.is_lddw and insn.src == 1 else insn
         for insn in insns
     )
-
-
-def packed(subject: Subject) -> bytes:
-    head = ROW.pack(
-        subject.type, subject.attach_type or 0, subject.target or 0, slot_count(subject.insns)
-    )
-    return head + encode(subject.insns)
-
-
-def ask(found: list[Subject], kernel: str, timeout_s: float) -> list[str]:
-    """What the kernel says of each: "" where it takes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        batch, answers = Path(folder) / "batch", Path(folder) / "answers"
-        batch.write_bytes(b"".join(map(packed, found)))
-        status = run(
-            ["python3", f"{GUEST}/load_batch.py", "/root/batch", "/root/answers"],
-            kernel=kernel,
-            arch="x86_64",
-            cpus=1,
-            timeout_s=timeout_s,
-            copies={str(Path(__file__).parent): GUEST, str(batch): "/root/batch"},
-            outputs={"/root/answers": str(answers)},
-        )
-        if status:
-            sys.exit(f"loading in Linux {kernel} ended with {status}")
-        return answers.read_text().split("\n")[: len(found)]
 
 
 def reason(words: str) -> str:
@@ -136,7 +107,34 @@ class Tally:
                 print(f"\n-- {side}: {text}")
 
 
-def digest(found: list[Subject]) -> str:
+class Judge:
+    """The verdicts here, of programs that are not walked too long, and those of the kernel."""
+
+    def __init__(self, kernel: str) -> None:
+        self.rules = replace(limits(kernel), max_insns=MOST_INSNS)
+        self.waiting: deque[tuple[int, Subject, Report]] = deque()
+        self.tally = Tally()
+        self.marks = bytearray()
+        self.insns = 0
+
+    def rows(self, found: Iterable[Subject]) -> Iterator[bytes]:
+        """Judge each, and give it to the kernel."""
+        for number, subject in enumerate(found):
+            report = verify(subject, self.rules)
+            self.insns += report.insns
+            self.marks += b"-"
+            if report.insns < MOST_INSNS:
+                self.waiting.append((number, subject, report))
+                yield packed(subject, expected=report.accepted)
+
+    def add(self, words: str) -> None:
+        """What the kernel says of the next one."""
+        number, subject, report = self.waiting.popleft()
+        self.marks[number] = ord("0" if words else "1")
+        self.tally.add(subject, report, words)
+
+
+def digest(found: Iterable[Subject]) -> str:
     """Of the programs, without ids of the kernel's types."""
     whole = hashlib.sha256()
     for subject in found:
@@ -145,13 +143,11 @@ def digest(found: list[Subject]) -> str:
     return whole.hexdigest()[:16]
 
 
-def recorded(options: argparse.Namespace, found: list[Subject], said: dict[int, str]) -> str:
+def recorded(options: argparse.Namespace, types: Types, marks: str) -> str:
     """JSON: for each program 1 if the kernel took it, 0 if not, - if it was not asked."""
-    marks = "".join(
-        "-" if id(subject) not in said else "0" if said[id(subject)] else "1" for subject in found
-    )
     rows = [marks[at : at + 80] for at in range(0, len(marks), 80)]
-    head = {"kernel": options.kernel, "seed": options.seed, "digest": digest(found)}
+    made = digest(subjects(options.count, options.seed, types))
+    head = {"kernel": options.kernel, "seed": options.seed, "digest": made}
     return json.dumps({**head, "taken": rows}, indent=1) + "\n"
 
 
@@ -164,25 +160,19 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="print a program for each reason")
     options = parser.parse_args()
     types = Types.from_bytes(guest_btf(options.kernel).read_bytes(), name="vmlinux")
-    rules = replace(limits(options.kernel), max_insns=MOST_INSNS)
-    found, started, insns = [], monotonic(), 0
-    everything = list(subjects(options.count, options.seed, types))
-    for subject in everything:
-        report = verify(subject, rules)
-        insns += report.insns
-        if report.insns < MOST_INSNS:
-            found.append((subject, report))
-    took, tally = monotonic() - started, Tally()
-    answers = ask([subject for subject, _ in found], options.kernel, 120 + options.count / 5)
-    for (subject, report), words in zip(found, answers, strict=True):
-        tally.add(subject, report, words)
+    judge, started = Judge(options.kernel), monotonic()
+    rows = judge.rows(subjects(options.count, options.seed, types))
+    for words in exchange(rows, options.kernel, 300 + options.count / 5):
+        judge.add(words)
+    if judge.waiting:
+        sys.exit(f"no answer for {len(judge.waiting)} programs")
     if options.record:
-        said = dict(zip((id(subject) for subject, _ in found), answers, strict=True))
-        options.record.write_text(recorded(options, everything, said))
-    tally.print(full=options.full)
-    print(f"{len(found)} programs of {options.count}; the others walk over {MOST_INSNS} insns")
-    print(f"here {took:.0f} s, {insns / took:,.0f} insns/s; all {monotonic() - started:.0f} s")
-    return tally.verdicts[True, False] != 0
+        options.record.write_text(recorded(options, types, judge.marks.decode()))
+    judge.tally.print(full=options.full)
+    asked, took = len(judge.marks) - judge.marks.count(b"-"), monotonic() - started
+    print(f"{asked} programs of {options.count}; the others walk over {MOST_INSNS} insns")
+    print(f"{took:.0f} s, {judge.insns:,} instructions walked here")
+    return judge.tally.verdicts[True, False] != 0
 
 
 if __name__ == "__main__":
