@@ -66,10 +66,9 @@ class Feature(Enum):
 
 
 class Symbol(NamedTuple):
-    """A name in the kernel ("" is vmlinux) or a module; `is_code`: there is a function at it."""
+    """A name in the kernel or a module; `is_code`: there is a function at it."""
 
     name: str
-    module: str
     is_code: bool = True
 
 
@@ -244,8 +243,9 @@ class Host(Closeable, Protocol):
     def argument_words(self) -> int:
         """How many words of arguments its trampolines take: at most 12."""
 
-    def function_symbols(self, glob: str = "*") -> Iterable[Symbol]:
-        """Symbols like those of functions whose names match, each time one is there."""
+    def function_symbols(self, glob: str = "*", module: str = "") -> Iterable[Symbol]:
+        """Symbols of vmlinux ("") or a module, like those of functions, whose names match, each
+        time one is there."""
 
     def program_ids(self) -> Iterable[int]:
         """Ids of the loaded BPF programs, the oldest first."""
@@ -309,11 +309,9 @@ class Host(Closeable, Protocol):
     ) -> Link:
         """Attach a multi program to all functions of `btf_ids`, or to none of them."""
 
-    def traceable(self, glob: str = "*") -> Iterable[tuple[str, str]]:
-        """``(function, module)`` of the functions that tracing can be attached to.
-
-        Only those whose names match `glob` (`fsession.btf.glob`).
-        """
+    def traceable(self, glob: str = "*", module: str = "") -> Iterable[str]:
+        """Functions of vmlinux ("") or a module that tracing can be attached to, each time one is
+        there. Only those whose names match `glob` (`fsession.btf.glob`)."""
 
     def printk_lines(self) -> PrintkReader:
         """Open the stream of `bpf_printk` lines."""

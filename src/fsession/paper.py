@@ -231,13 +231,13 @@ class PaperHost:
     ) -> Link:
         raise _not_here("attaching")
 
-    def traceable(self, glob: str = "*") -> Iterator[tuple[str, str]]:
+    def traceable(self, glob: str = "*", module: str = "") -> Iterator[str]:
         """Every function that has a type: which of them can be traced only a kernel knows."""
-        return ((name, "") for name, _ in self._types.functions(glob))
+        return (name for name, _ in self._types.functions(glob))
 
-    def function_symbols(self, glob: str = "*") -> Iterator[Symbol]:
+    def function_symbols(self, glob: str = "*", module: str = "") -> Iterator[Symbol]:
         """One for each function that has a type."""
-        return (Symbol(name, "") for name, _ in self._types.functions(glob))
+        return (Symbol(name) for name, _ in self._types.functions(glob))
 
     def program_ids(self) -> Iterator[int]:
         return iter(())

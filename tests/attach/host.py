@@ -154,17 +154,17 @@ class FakeHost:
     def modules(self) -> list[str]:
         return ["mod"] if self.module else []
 
-    def traceable(self, glob: str = "*") -> list[tuple[str, str]]:
-        found = [(name, "") for name in (*self.names, *self.twice) if name not in self.no_place]
-        found += [(name, "mod") for name in self.module_names]
-        return [pair for pair in found if fnmatchcase(pair[0], glob)]
+    def traceable(self, glob: str = "*", module: str = "") -> list[str]:
+        own = [name for name in (*self.names, *self.twice) if name not in self.no_place]
+        found = self.module_names if module else own
+        return [name for name in found if fnmatchcase(name, glob)]
 
-    def function_symbols(self, glob: str = "*") -> list[Symbol]:
+    def function_symbols(self, glob: str = "*", module: str = "") -> list[Symbol]:
         """`symbols` are there besides the functions, `missing` are not."""
         names = (*self.names, *self.twice, *self.symbols)
-        found = [Symbol(name, "") for name in names if name not in self.missing]
-        found += [Symbol(name, "mod") for name in self.module_names]
-        return [symbol for symbol in found if fnmatchcase(symbol.name, glob)]
+        own = [name for name in names if name not in self.missing]
+        found = self.module_names if module else own
+        return [Symbol(name) for name in found if fnmatchcase(name, glob)]
 
     def supports(self, feature: Feature) -> bool:
         return feature in self.features

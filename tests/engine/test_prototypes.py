@@ -52,7 +52,7 @@ def alone(monkeypatch):
 @pytest.mark.parametrize("options", [("-g",), ("-gdwarf-4",), ("-gbtf",)], ids=" ".join)
 def test_functions_by_debug_info(compiled, options):
     with library_machine([compiled(*options)]) as machine:
-        names = [name for name, _ in machine.traceable()]
+        names = list(machine.traceable())
         assert set(names) - {"mixed", "scaled"} == set(FUNCTIONS)
         types = machine.types()
         shown = {name: prototype(types, types.id_of(name, Func)) for name in FUNCTIONS}
@@ -131,7 +131,7 @@ def test_headers(compiled):
     assert each[0] == "extern long add(long a, long b)"
     assert [text.partition("(")[0].split()[-1] for text in each if "add" in text] == ["add"]
     with library_machine([compiled("-s")], [HEADER]) as machine:
-        assert [name for name, _ in machine.traceable()] == ["add", "name_len"]
+        assert list(machine.traceable()) == ["add", "name_len"]
 
 
 def test_libraries_that_say_nothing(compiled, tmp_path):

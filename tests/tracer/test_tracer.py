@@ -83,13 +83,13 @@ class Host:
     def modules(self):
         return []
 
-    def traceable(self, glob="*"):
-        return [(name, "") for name, _ in self.kernel.types.functions()]
+    def traceable(self, glob="*", module=""):
+        return [name for name, _ in self.kernel.types.functions()]
 
     argument_words = 12
 
-    def function_symbols(self, glob="*"):
-        return [Symbol(name, "") for name, _ in self.kernel.types.functions(glob)]
+    def function_symbols(self, glob="*", module=""):
+        return [Symbol(name) for name, _ in self.kernel.types.functions(glob)]
 
     def why_not(self, feature):
         return "EINVAL" if feature in self.lacking else ""

@@ -128,4 +128,4 @@ def attach_error(host: Host, target: Target, error: KernelError) -> AttachError:
 
 
 def _is_traceable(host: Host, target: Target) -> bool:
-    return (target.function, target.module) in host.traceable(target.function)
+    return target.function in host.traceable(target.function, target.module)

@@ -31,11 +31,10 @@ _MISFITS = {TooWide: Reason.WORDS, Variadic: Reason.VARIADIC}
 
 def match_functions(host: Host, pattern: Pattern, *, exit_side: bool = True) -> Found:
     """Those of vmlinux, or of the modules that `pattern` names, with reasons for the others."""
-    places = Counter(host.traceable(pattern.name))
     targets: list[Target] = []
     refused: list[Refused] = []
     for module in modules_of(host, pattern.module):
-        found = _Match(host, module, pattern, exit_side).run(places)
+        found = _Match(host, module, pattern, exit_side).run()
         targets += found.targets
         refused += found.refused
     return Found(tuple(targets), tuple(refused))
@@ -61,16 +60,16 @@ class _Match:
         self._targets: list[Target] = []
         self._refused: list[Refused] = []
 
-    def run(self, places: Counter[tuple[str, str]]) -> Found:
+    def run(self) -> Found:
+        places = Counter(self._host.traceable(self._pattern.name, self._module))
         pairs = list(self._types.functions(self._pattern.name))
         types = Counter(map(itemgetter(0), pairs))
         if self._pattern.prototype:
             fits = Prototypes(self._types, self._pattern.prototype).match
             pairs = [pair for pair in pairs if fits(pair[1])]
         avoid = frozenset() if self._module else unsafe(name for name, _ in pairs)
-        module = self._module
         for name, type_id in pairs:
-            at = places[name, module]
+            at = places[name]
             reason = refused_by_name(name, exit_side=self._exit_side)
             if reason is None and (at != 1 or types[name] != 1 or name in avoid):
                 reason = _why_not(at, types[name])
@@ -142,7 +141,7 @@ def _check_modules(host: Host, name: str) -> None:
 def _check_unique(host: Host, name: str, types: Types, module: str) -> None:
     """Refuse a name that means several functions: which one the kernel takes is not ours to say."""
     function = name.rpartition(":")[2]
-    symbols = sum(symbol.module == module for symbol in host.function_symbols(function))
+    symbols = len(list(host.function_symbols(function, module)))
     if symbols > 1 or len(types.find_own(function, Func)) > 1:
         raise AttachError(name, Reason.AMBIGUOUS).hint(
             f"grep -w {function} /proc/kallsyms shows where they are"

@@ -140,7 +140,7 @@ class Multi(Programs):
 
     def _id_without_entry(self, like: Target) -> TypeId | None:
         """A function that fails with ENOENT: no place to patch, and nothing else is wrong."""
-        traceable = {name for name, module in self._host.traceable() if module == like.module}
+        traceable = set(self._host.traceable("*", like.module))
         others = (id for name, id in like.types.functions() if name not in traceable)
         for type_id in islice(others, _TRIALS):
             if self._errno_of([], type_id) == errno.ENOENT:

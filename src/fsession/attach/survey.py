@@ -78,7 +78,7 @@ class _Symbols:
         self._prefix = f"{pattern.module}:" if pattern.module else ""
         self._regex = re.compile(glob_regex(pattern.name))
         glob = pattern.name if pattern.name.endswith("*") else f"{pattern.name}*"
-        found = [one for one in host.function_symbols(glob) if one.module == pattern.module]
+        found = list(host.function_symbols(glob, pattern.module))
         self._counts = Counter(one.name for one in found)
         self._code = dict.fromkeys(one.name for one in found if one.is_code)
         self._changed: dict[str, str] = {}

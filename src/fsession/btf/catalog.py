@@ -75,6 +75,14 @@ class Types:
         """Read raw BTF, split on `base` if there is one. `name` is for messages: ``vmlinux``."""
         return cls(data, base, name)
 
+    def places(self) -> bytes:
+        """Where all records are, for `resume` of the same BTF in another process."""
+        return self._records.starts().tobytes()
+
+    def resume(self, places: bytes) -> None:
+        """Spare the walk over all records. `places` must come from `places` of the same bytes."""
+        self._records.resume(places)
+
     def __repr__(self) -> str:
         return f"<Types {self.name or 'without a name'}, {len(self.data)} bytes>"
 

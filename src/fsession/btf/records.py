@@ -54,6 +54,11 @@ class Records:
             self._walk_on(len(self.words) + 1)
         return self._starts
 
+    def resume(self, places: bytes) -> None:
+        """Take these for the places of all records."""
+        self._starts = array("I", places)
+        self._walk = None
+
     def has(self, index: int) -> bool:
         """Whether there are so many records."""
         starts = self._starts

@@ -406,20 +406,20 @@ class Machine:
         entry, nop = owner.entry_of(slots[0]), architecture().ENTRY_NOP
         return Trampoline(name, entry, nop, model, self.graveyard)
 
-    def traceable(self, glob: str = "*") -> Sequence[tuple[str, str]]:
+    def traceable(self, glob: str = "*", module: str = "") -> Sequence[str]:
         """Those with a patchable entry, also if their prototype can't be had."""
         pattern = re.compile(glob_regex(glob))
         odd = [name for name, why in self._refused.items() if isinstance(why, UnsupportedError)]
-        return sorted((name, "") for name in (*self._functions, *odd) if pattern.fullmatch(name))
+        return sorted(name for name in (*self._functions, *odd) if pattern.fullmatch(name))
 
     @property
     def argument_words(self) -> int:
         return MAX_SLOTS
 
-    def function_symbols(self, glob: str = "*") -> Sequence[Symbol]:
+    def function_symbols(self, glob: str = "*", module: str = "") -> Sequence[Symbol]:
         pattern = re.compile(glob_regex(glob))
         names = (*self._functions, *self._refused)
-        return [Symbol(name, "") for name in sorted(names) if pattern.fullmatch(name)]
+        return [Symbol(name) for name in sorted(names) if pattern.fullmatch(name)]
 
     def program_ids(self) -> Sequence[int]:
         return sorted(self._programs)

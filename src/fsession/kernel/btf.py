@@ -16,19 +16,23 @@ from fsession.uapi import Cmd
 
 if TYPE_CHECKING:
     from fsession.host import Fd
+    from fsession.kernel.remembered import Remembered
 
 __all__ = ["BtfStore"]
 
 _FOLDER = Path("/sys/kernel/btf")
 _NAME_BYTES = 64
+_PLACES = "vmlinux-places"
 
 
 class BtfStore:
     """BTF of the running kernel, each object read when it is first asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
         self._types: dict[str, Types] = {}
         self._fds: dict[str, Fd] = {}
+        self._remember = False
 
     def vmlinux(self) -> Types:
         return self.types("")
@@ -36,9 +40,19 @@ class BtfStore:
     def types(self, module: str) -> Types:
         """Types of vmlinux ("") or a module. Raises `NotFoundError` for a module without BTF."""
         if module not in self._types:
-            base = self.types("") if module else None
-            self._types[module] = Types.from_bytes(_read(module), base, module or "vmlinux")
+            self._types[module] = self._own() if not module else self._of_module(module)
         return self._types[module]
+
+    def _of_module(self, module: str) -> Types:
+        return Types.from_bytes(_read(module), self.types(""), module)
+
+    def _own(self) -> Types:
+        types = Types.from_bytes(_read(""), name="vmlinux")
+        places = self._remembered.get(_PLACES)
+        self._remember = places is None
+        if places is not None:
+            types.resume(places)
+        return types
 
     def modules(self) -> list[str]:
         """Loaded modules that have BTF."""
@@ -65,6 +79,9 @@ class BtfStore:
             os.close(fd)
 
     def close(self) -> None:
+        if self._remember:
+            self._remembered.put(_PLACES, self._types[""].places())
+            self._remember = False
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()

@@ -28,6 +28,7 @@ from fsession.kernel.program import (
     program_by_id,
     program_ids,
 )
+from fsession.kernel.remembered import Remembered, runtime_folder
 from fsession.kernel.ringbuf import KernelRingReader
 from fsession.uapi import MapType
 
@@ -55,11 +56,13 @@ class KernelHost:
     name = "kernel"
 
     def __init__(self) -> None:
-        self._btf = BtfStore()
+        remembered = Remembered(runtime_folder())
+        self._btf = BtfStore(remembered)
         self._prober = Prober(self._btf)
         self._cpus = 0
         self._addresses: Addresses | None = None
-        self._functions = symbols.FunctionSymbols()
+        self._functions = symbols.FunctionSymbols(remembered)
+        self._traceable = symbols.TraceableNames(remembered)
         self._kconfig: dict[str, str] | None = None
 
     @property
@@ -91,8 +94,8 @@ class KernelHost:
             return MAX_SLOTS
         return _REGISTER_WORDS.get(os.uname().machine, _FEWEST_WORDS)
 
-    def function_symbols(self, glob: str = "*") -> list[Symbol]:
-        return self._functions.find(glob)
+    def function_symbols(self, glob: str = "*", module: str = "") -> list[Symbol]:
+        return self._functions.find(glob, module)
 
     def program_ids(self) -> Iterator[int]:
         return program_ids()
@@ -187,8 +190,8 @@ class KernelHost:
     ) -> KernelLink:
         return link_multi(program, attach_type, btf_ids, cookies)
 
-    def traceable(self, glob: str = "*") -> list[tuple[str, str]]:
-        return symbols.traceable(glob)
+    def traceable(self, glob: str = "*", module: str = "") -> list[str]:
+        return self._traceable.find(glob, module)
 
     def printk_lines(self) -> PrintkPipe:
         from fsession.kernel.trace_pipe import PrintkPipe  # here: few need it
@@ -199,6 +202,7 @@ class KernelHost:
         return KernelRingReader(map, callback)
 
     def close(self) -> None:
+        self._functions.keep()
         self._btf.close()
 
     def __enter__(self) -> Self:

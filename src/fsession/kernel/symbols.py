@@ -15,12 +15,14 @@ from fsession.host import Symbol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fsession.kernel.remembered import Remembered
+
 __all__ = [
     "FunctionSymbols",
+    "TraceableNames",
     "cpu_count",
     "kconfig",
     "symbol_address",
-    "traceable",
     "tracefs",
     "version_code",
 ]
@@ -29,6 +31,11 @@ _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 _KALLSYMS = Path("/proc/kallsyms")
 _MODULES = Path("/proc/modules")
 _NO_FUNCTION = re.compile(rb"__pfx_|__cfi_|.*\.cold(?:\.|$)").match
+_OWN_CODE = re.compile(
+    rb"^\w+ [tTwW] \S+\n|^\w+ \w _(?:stext|etext|sinittext|einittext)\n", re.MULTILINE
+)
+_SYMBOLS = "kallsyms"
+_TRACEABLE = "available_filter_functions"
 _RELEASE_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _DEBIAN_VERSION = re.compile(r"Debian (\d+)\.(\d+)\.(\d+)")
 
@@ -46,67 +53,106 @@ def tracefs() -> Path:
     )
 
 
-def traceable(glob: str = "*") -> list[tuple[str, str]]:
-    """``(function, module)`` of what ftrace can patch: tracefs's available_filter_functions."""
-    path = tracefs() / "available_filter_functions"
-    try:
-        text = path.read_text()
-    except PermissionError as error:
-        by_kernel = error.errno == errno.EPERM  # not EACCES: the mode of the file lets us
-        hint = "this kernel refuses it to everybody (lockdown?)" if by_kernel else "run as root"
-        raise UnsupportedError(f"reading {path}").hint(hint) from None
-    # "name" or "name [module]"
-    return re.findall(rf"^({glob_regex(glob)})(?: \[(\w+)\])?$", text, re.MULTILINE)
+class TraceableNames:
+    """What ftrace can patch: tracefs's available_filter_functions.
+
+    Its lines are "name" or "name [module]". To write them takes the kernel a third of a second
+    under emulation, and those of vmlinux stay, so these are remembered.
+    """
+
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        self._names: str | None = None
+
+    def find(self, glob: str, module: str) -> list[str]:
+        """Each name as often as it is there. Raises `UnsupportedError` without tracefs."""
+        if module:
+            words = rf"^({glob_regex(glob)}) \[{re.escape(module)}\]$"
+            return re.findall(words, self._read(), re.MULTILINE)
+        if self._names is None:
+            self._names = self._own_names()
+        if glob == "*":
+            return self._names.split()
+        return re.findall(rf"^{glob_regex(glob)}$", self._names, re.MULTILINE)
+
+    def _own_names(self) -> str:
+        known = self._remembered.get(_TRACEABLE)
+        if known is not None:
+            return known.decode()
+        names = "".join(re.findall(r"^\S+\n", self._read(), re.MULTILINE))
+        self._remembered.put(_TRACEABLE, names.encode())
+        return names
+
+    @staticmethod
+    def _read() -> str:
+        path = tracefs() / "available_filter_functions"
+        try:
+            return path.read_text()
+        except PermissionError as error:
+            by_kernel = error.errno == errno.EPERM  # not EACCES: the mode of the file lets us
+            hint = "this kernel refuses it to everybody (lockdown?)" if by_kernel else "run as root"
+            raise UnsupportedError(f"reading {path}").hint(hint) from None
 
 
 class FunctionSymbols:
     """Symbols in /proc/kallsyms of the kind that functions have, each time one is there.
 
     What the build puts beside functions is left out: their cold parts, and paddings in front of
-    their entries. BPF programs are no functions here. The file is read again when modules have
-    come or gone: to write it takes the kernel longer than all else that a load does.
+    their entries. BPF programs are no functions here. To write the file takes the kernel longer
+    than all else that a load does: those of vmlinux, which stay, are remembered, and it is read
+    again only for modules that have come or gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        self._known: bytes | None = None
         self._modules: str | None = None
         self._data = b""
-        self._is_code: Callable[[bytes], bool] = lambda _: True
 
-    def find(self, glob: str) -> list[Symbol]:
-        data = self._read()
-        if any(sign in glob for sign in "*?["):
-            line = rb"^(\w+) [tTwW] (%b)(?:\t\[(\w+)\])?$" % glob_regex(glob).encode()
-            found = re.findall(line, data, re.MULTILINE)
-        else:
-            found = _lines_of(data, glob)
+    def find(self, glob: str, module: str) -> list[Symbol]:
+        if module:
+            lines = _lines(self._read(), glob, module.encode())
+            return [Symbol(name.decode()) for _, name in lines if not _NO_FUNCTION(name)]
+        if self._known is None:
+            self._known = self._remembered.get(_SYMBOLS)
+        data = self._known or self._read()
+        is_code = _code_test(data)
         return [
-            Symbol(name.decode(), module.decode(), bool(module) or self._is_code(address))
-            for address, name, module in found
-            if module != b"bpf" and not _NO_FUNCTION(name)
+            Symbol(name.decode(), is_code(address))
+            for address, name in _lines(data, glob, b"")
+            if not _NO_FUNCTION(name)
         ]
+
+    def keep(self) -> None:
+        """Remember the symbols of vmlinux, if they were read with their addresses."""
+        if self._known is None and self._data:
+            self._known = b"".join(_OWN_CODE.findall(self._data))
+            if self._known and not self._known.startswith(b"0000000000000000 "):
+                self._remembered.put(_SYMBOLS, self._known)
 
     def _read(self) -> bytes:
         # A line has the module's address, so one that was loaded again is told from before.
         modules = _MODULES.read_text() if _MODULES.exists() else ""
         if modules != self._modules:
             self._data = _KALLSYMS.read_bytes()
-            self._is_code = _code_test(self._data)
             self._modules = modules
         return self._data
 
 
-def _lines_of(data: bytes, name: str) -> list[tuple[bytes, bytes, bytes]]:
-    """Of one name, without a look at each line: a fiftieth of the time."""
-    line = re.compile(
-        rb"(\w+) [tTwW] (%b)(?:\t\[(\w+)\])?$" % re.escape(name.encode()), re.MULTILINE
-    )
-    word = f" {name}".encode()
+def _lines(data: bytes, glob: str, module: bytes) -> list[tuple[bytes, bytes]]:
+    """Address and name in the lines that match, of one module."""
+    end = rb"\t\[%b\]$" % module if module else rb"$"
+    line = re.compile(rb"^(\w+) [tTwW] (%b)%b" % (glob_regex(glob).encode(), end), re.MULTILINE)
+    if any(sign in glob for sign in "*?["):
+        return line.findall(data)
+    # of one name, without a look at each line: a fiftieth of the time
+    word = f" {glob}".encode()
     found = []
     at = data.find(word)
     while at >= 0:
         match = line.match(data, data.rfind(b"\n", 0, at) + 1)
         if match:
-            found.append((match[1], match[2], match[3] or b""))
+            found.append((match[1], match[2]))
         at = data.find(word, at + 1)
     return found
 

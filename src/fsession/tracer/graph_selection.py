@@ -144,7 +144,7 @@ class _Judge:
     def __init__(self, host: Host, extent: Extent) -> None:
         self._host = host
         self._extent = extent
-        self._places = Counter(host.traceable())
+        self._places: dict[str, Counter[str]] = {}
         self._modules: dict[str, tuple[Types | None, Models | None]] = {}
         self._reasons: dict[str, str] = {}
         self.targets: dict[str, Target] = {}
@@ -184,7 +184,7 @@ class _Judge:
     def _left_out(self, symbol: Symbol, reason: str) -> Verdict:
         if "." in symbol.name or symbol.name.startswith("__SCT__"):
             return Verdict.PART
-        if reason != Reason.NO_BTF or self._places[symbol.name, symbol.module]:
+        if reason != Reason.NO_BTF or self._places_of(symbol):
             self._reasons[symbol.label] = reason
         if reason in (Reason.NO_BTF, Reason.AMBIGUOUS, Reason.PROTOTYPE):
             return Verdict.THROUGH
@@ -199,7 +199,7 @@ class _Judge:
         ids = types.find_own(symbol.name, Func) if types else []
         if types is None or models is None or not ids:
             return Reason.NO_BTF
-        places = self._places[symbol.name, symbol.module]
+        places = self._places_of(symbol)
         if places != 1 or len(ids) != 1:
             return Reason.AMBIGUOUS if places else Reason.NOT_TRACEABLE
         slots = models.slots(ids[0])
@@ -208,6 +208,13 @@ class _Judge:
         target = Target(symbol.label, ids[0], slots, types, symbol.module)
         self.targets[symbol.label] = target
         return ""
+
+    def _places_of(self, symbol: Symbol) -> int:
+        """How many places to trace have this name."""
+        module = symbol.module
+        if module not in self._places:
+            self._places[module] = Counter(self._host.traceable("*", module))
+        return self._places[module][symbol.name]
 
     def _of_module(self, module: str) -> tuple[Types | None, Models | None]:
         if module not in self._modules:
