@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
 import pytest
 
-from fsession.frozen import frozen, maker
+from fsession.frozen import frozen, maker, slotted
 
 
 def _make(decorate):
@@ -124,3 +124,42 @@ def test_a_maker_makes_what_the_constructor_makes():
     assert hash(made) == hash(Pair(1, 2))
     with pytest.raises(FrozenInstanceError):
         made.x = 5
+
+
+@slotted
+class Totals:
+    """A field may be named `self`."""
+
+    name: str
+    self: int = 0
+    parts: list[int] = field(default_factory=list)
+
+
+def test_slotted_values_can_be_changed():
+    made = Totals("a", self=3)
+    made.self += 1
+    made.parts.append(1)
+    assert made == Totals("a", 4, [1])
+    assert Totals("b").parts == []
+    assert repr(made) == "Totals(name='a', self=4, parts=[1])"
+    assert [item.name for item in fields(Totals)] == ["name", "self", "parts"]
+    assert replace(made, self=5).self == 5
+    assert copy.copy(made) == made
+    with pytest.raises(AttributeError):
+        made.other = 1
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(made)
+
+
+def test_a_class_may_check_its_values():
+    @frozen
+    class Even:
+        x: int
+
+        def __post_init__(self) -> None:
+            if self.x % 2:
+                raise ValueError(self.x)
+
+    assert Even(2).x == 2
+    with pytest.raises(ValueError, match="3"):
+        Even(3)

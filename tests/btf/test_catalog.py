@@ -298,3 +298,13 @@ def test_functions_of_the_kernel_are_those_of_a_plain_loop():
     assert list(types.functions("tcp_*")) == tcp
     for name, id in plain[:: len(plain) // 500]:
         assert id in types.find_all(name, t.Func)
+
+
+def test_places_spare_the_walk(types: Types):
+    again = Types.from_bytes(types.data, types.base, types.name)
+    again.resume(types.places())
+    assert len(again) == len(types)
+    assert list(again) == list(types)
+    assert [again.find(again.name_of(id)) for id in again.own_ids()] == [
+        types.find(types.name_of(id)) for id in types.own_ids()
+    ]

@@ -9,6 +9,7 @@ a graph's program leaves where one of its kind is at work in the same context.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,15 +46,19 @@ _RULES = (
         "programs of the tracer call it",
     ),
 )
-_ANY = re.compile(f"^.*(?:{'|'.join(pattern for pattern, _ in _RULES)}).*$", re.MULTILINE)
-_EACH = tuple((re.compile(pattern), reason) for pattern, reason in _RULES)
 
 
 def unsafe(functions: Iterable[str]) -> frozenset[str]:
     """Those of some functions of vmlinux that a pattern must not take in."""
-    return frozenset(_ANY.findall("\n".join(functions)))
+    return frozenset(_any().findall("\n".join(functions)))
 
 
 def why_unsafe(function: str) -> str:
     """The reason why a pattern must not take `function` in, "" if it may."""
-    return next((reason for pattern, reason in _EACH if pattern.search(function)), "")
+    return next((reason for pattern, reason in _RULES if re.search(pattern, function)), "")
+
+
+@cache
+def _any() -> re.Pattern[str]:
+    """Of a whole line that a rule is about; not made before somebody asks."""
+    return re.compile(f"^.*(?:{'|'.join(pattern for pattern, _ in _RULES)}).*$", re.MULTILINE)

@@ -22,11 +22,11 @@ The argument for exactness is in docs/sessions.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsession.attach.sequence import Sequence, address, compose, jump
 from fsession.errors import BadInputError
+from fsession.frozen import frozen
 from fsession.isa.insn import (
     alu,
     alu32,
@@ -64,7 +64,7 @@ _GOLDEN = -1640531535  # 2**32 / golden ratio, odd: spreads stacks at equal dist
 _DW = Size.DW
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """Shape of a table. `slots` and `cpus` are powers of two; `cpus` covers all possible CPUs.
 

@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import click
+
+from fsession.frozen import slotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
+@slotted
 class Settings:
     """Of the whole command line: what the report of an error must know of it."""
 

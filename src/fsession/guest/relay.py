@@ -11,8 +11,10 @@ import selectors
 import socket
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, BinaryIO
+
+from fsession.frozen import slotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,7 +61,7 @@ def accept(listener: socket.socket, alive: Callable[[], bool]) -> socket.socket:
             return connection
 
 
-@dataclass(slots=True)
+@slotted
 class Relay:
     """The poll loop. `sinks` take what comes from a port.
 

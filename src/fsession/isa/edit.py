@@ -17,11 +17,11 @@ and to labels by `ToLabel`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NewType
 
 from fsession.errors import BadInputError, InternalError
-from fsession.frozen import frozen
+from fsession.frozen import frozen, slotted
 from fsession.isa.cfg import goal
 from fsession.isa.insn import Insn, InsnOff, offsets
 from fsession.isa.opcode import Class, Jmp, Source
@@ -61,7 +61,7 @@ class Edited:
     labels: dict[Label, InsnOff]
 
 
-@dataclass(slots=True)
+@slotted
 class _Item:
     """An instruction of the new program; `target` is an old slot, a label, or nothing."""
 

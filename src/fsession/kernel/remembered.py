@@ -1,8 +1,8 @@
 """What stays as it is until the next boot and takes long to ask for, kept in files.
 
 Root's are in /run/fsession, another user's in $XDG_RUNTIME_DIR/fsession: both folders are emptied
-by a boot. A file that somebody else could have written is not read, one of another boot or one
-that is damaged neither. Where nothing can be kept, everything works as without.
+by a boot. A file that somebody else could have written is not read, nor one of another boot. Where
+nothing can be kept, everything works as without.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from zlib import crc32
 
 __all__ = ["Remembered", "runtime_folder"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_CHECK_BYTES = 4
 
 
 def runtime_folder() -> Path | None:
@@ -44,10 +42,7 @@ class Remembered:
                 data = file.read() if _is_ours(file.fileno()) else b""
         except OSError:
             return None
-        head = len(self._boot) + _CHECK_BYTES
-        body = data[head:]
-        good = len(data) >= head and data[:head] == self._boot + _check(body)
-        return body if good else None
+        return data[len(self._boot) :] if self._boot and data.startswith(self._boot) else None
 
     def put(self, name: str, body: bytes) -> None:
         """Keep it if that can be done; a reader sees all of it or nothing."""
@@ -58,14 +53,10 @@ class Remembered:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             try:
                 draft.touch(0o600)
-                draft.write_bytes(self._boot + _check(body) + body)
+                draft.write_bytes(self._boot + body)
                 draft.replace(self._folder / name)
             finally:
                 draft.unlink(missing_ok=True)
-
-
-def _check(body: bytes) -> bytes:
-    return crc32(body).to_bytes(_CHECK_BYTES, "little")
 
 
 def _is_ours(fd: int) -> bool:

@@ -32,7 +32,7 @@ _KALLSYMS = Path("/proc/kallsyms")
 _MODULES = Path("/proc/modules")
 _NO_FUNCTION = re.compile(rb"__pfx_|__cfi_|.*\.cold(?:\.|$)").match
 _OWN_CODE = re.compile(
-    rb"^\w+ [tTwW] \S+\n|^\w+ \w _(?:stext|etext|sinittext|einittext)\n", re.MULTILINE
+    rb"^\w+ (?:[tTwW] (?!__pfx_|__cfi_)\S+|\w _(?:stext|etext|sinittext|einittext))\n", re.MULTILINE
 )
 _SYMBOLS = "kallsyms"
 _TRACEABLE = "available_filter_functions"

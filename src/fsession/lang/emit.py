@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from fsession.errors import InternalError, UnsupportedError
+from fsession.frozen import slotted
 from fsession.isa.insn import (
     Insn,
     InsnOff,
@@ -85,7 +86,7 @@ _JMP = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
+@slotted
 class Code:
     """Instructions of one function; `relocs`, `places` and `calls` are at slots from its start.
 

@@ -11,11 +11,11 @@ subclassed. `at` is the place in the source, for line info and messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, NewType, TypeVar
 
-from fsession.frozen import frozen
+from fsession.frozen import frozen, slotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -373,7 +373,7 @@ def with_args(item: T, args: tuple[Value, ...]) -> T:
     return item if args == item.args else replace(item, args=args)  # type: ignore[arg-type]
 
 
-@dataclass(slots=True)
+@slotted
 class Block:
     """Operations, and how it goes on."""
 
@@ -399,7 +399,7 @@ class SlotSpec:
     align: int = 8
 
 
-@dataclass(slots=True)
+@slotted
 class Function:
     """`blocks` by label, the entry first; `params` arrive in r1 to r5. `far` are the heads of loops
     that the verifier is not to follow round by round: see `outline`."""

@@ -9,10 +9,11 @@ over. Operands that instructions hold as immediates (`is_immediate`) take no reg
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.errors import UnsupportedError
+from fsession.frozen import slotted
 from fsession.isa.opcode import R0, R1, R2, R3, R4, R5, R6, R7, R8, R9
 from fsession.lang.fold import signed
 from fsession.lang.graph import liveness
@@ -75,7 +76,7 @@ def operands(item: Op | End, defs: Mapping[Value, Op]) -> Iterator[Value]:
             yield value
 
 
-@dataclass(slots=True)
+@slotted
 class _Range:
     """Where a value lives: pieces ``[start, end)`` in ascending order."""
 

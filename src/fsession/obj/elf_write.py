@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from fsession.frozen import frozen
+from fsession.frozen import frozen, slotted
 
 __all__ = ["ElfWriter"]
 
@@ -22,7 +22,7 @@ _NOTYPE, _OBJECT, _FUNC, _SECTION_SYMBOL = 0, 1, 2, 3
 _ALIGN = 8
 
 
-@dataclass(slots=True)
+@slotted
 class _Section:
     name: str
     data: bytes

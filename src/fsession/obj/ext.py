@@ -12,12 +12,12 @@ Places are bytes from the start of the ELF section.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Func, TypeId
 from fsession.errors import BadInputError
-from fsession.frozen import frozen
+from fsession.frozen import frozen, slotted
 from fsession.uapi import CoreReloKind
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class RelocRecord:
     kind: CoreReloKind
 
 
-@dataclass(slots=True)
+@slotted
 class SectionExt:
     """The records of one ELF section by the slot they are of."""
 

@@ -9,7 +9,7 @@ kernel that it was compiled for: there are no CO-RE relocations in it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from fsession.btf.encode import Builder
@@ -31,6 +31,7 @@ from fsession.btf.types import (
     Var,
 )
 from fsession.errors import BadInputError
+from fsession.frozen import slotted
 from fsession.isa.insn import Insn, call_local, encode, lddw, offsets
 from fsession.obj.elf import INSN32, INSN64
 from fsession.obj.elf_write import ElfWriter
@@ -52,7 +53,7 @@ _MAGIC = 0xEB9F
 TEXT = ".text"
 
 
-@dataclass(slots=True)
+@slotted
 class _Code:
     """A section under construction; functions and lines by their place in bytes."""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 import json
-from dataclasses import dataclass, field
+from dataclasses import field, fields
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fsession.frozen import slotted
 from fsession.sinks.base import error_of
 from fsession.sinks.folded import Stacks
 from fsession.sinks.forest import Forest, Tree
@@ -31,7 +32,7 @@ LISTED = 20_000
 SLOWEST = 100
 
 
-@dataclass(slots=True)
+@slotted
 class Totals:
     """Of a function. `buckets` counts durations by the power of two above them, in ns."""
 
@@ -51,6 +52,9 @@ class Totals:
         self.errors += bool(error_of(call.ret))
         power = took.bit_length()
         self.buckets[power] = self.buckets.get(power, 0) + 1
+
+
+_FACTS = tuple(item.name for item in fields(Totals))
 
 
 class HtmlSink:
@@ -123,7 +127,7 @@ class HtmlSink:
         """The one that took most time comes first."""
         ordered = sorted(self._totals.items(), key=lambda item: -item[1].total)
         return [
-            {name: getattr(totals, name) for name in Totals.__slots__} | {"name": label}
+            {name: getattr(totals, name) for name in _FACTS} | {"name": label}
             for label, totals in ordered
         ]
 

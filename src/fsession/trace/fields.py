@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import struct
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Int, TypeId
 from fsession.frozen import frozen
+from fsession.trace.network import ip4, ip6
 from fsession.trace.record import NOT_SAVED, STRING_LENGTH
 from fsession.trace.values import (
     FAULT,
@@ -176,7 +176,7 @@ def _stack(data: bytes, symbol: Callable[[int], str | None]) -> Value:
 _BYTES: dict[Form, Callable[[bytes], Value]] = {
     Form.BYTES: lambda data: data,
     Form.CHARS: lambda data: data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace"),
-    Form.IP4: lambda data: Address(str(IPv4Address(data))),
-    Form.IP6: lambda data: Address(str(IPv6Address(data))),
+    Form.IP4: ip4,
+    Form.IP6: ip6,
     Form.MAC: lambda data: Address(data.hex(":")),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Array, Int, Struct, Typedef, TypeId
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.trace.values import Value
 
-__all__ = ["network_reader", "socket_address"]
+__all__ = ["ip4", "ip6", "network_reader", "socket_address"]
 
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 _MAC_BYTES = 6
@@ -31,7 +30,11 @@ def network_reader(types: Types, type_id: TypeId, name: str) -> Callable[[int], 
     if alias == "__be16":
         return lambda word: _swapped(word, 2)
     if alias == "__be32":
-        return _ip4 if _ADDRESS_NAME.match(name) else lambda word: _swapped(word, 4)
+        return (
+            (lambda word: ip4(_bytes(word, 4)))
+            if _ADDRESS_NAME.match(name)
+            else lambda word: _swapped(word, 4)
+        )
     kind = types[types.strip(type_id)]
     if isinstance(kind, Struct) and kind.name in _STRUCTS:
         convert, size = _STRUCTS[kind.name], kind.size
@@ -62,7 +65,19 @@ def _swapped(word: int, size: int) -> int:
 
 
 def _ip4(word: int) -> Address:
-    return Address(str(IPv4Address(_bytes(word, 4))))
+    return ip4(_bytes(word, 4))
+
+
+def ip4(data: bytes) -> Address:
+    """Four bytes of an address."""
+    return Address(".".join(map(str, data)))
+
+
+def ip6(data: bytes) -> Address:
+    """Sixteen bytes of an address."""
+    from ipaddress import IPv6Address  # a hundredth of the start, and few calls show one
+
+    return Address(str(IPv6Address(data)))
 
 
 def socket_address(data: bytes) -> Value:
@@ -70,9 +85,9 @@ def socket_address(data: bytes) -> Value:
     family = int.from_bytes(data[:2], "little")
     port = int.from_bytes(data[2:4], "big")
     if family == AF_INET:
-        return Address(f"{IPv4Address(data[4:8])}:{port}")
+        return Address(f"{ip4(data[4:8])}:{port}")
     if family == AF_INET6 and len(data) >= 24:
-        return Address(f"[{IPv6Address(data[8:24])}]:{port}")
+        return Address(f"[{ip6(data[8:24])}]:{port}")
     if family == AF_UNIX:
         path = data[2:].lstrip(b"\0").split(b"\0", 1)[0]
         return Address("unix:" + path.decode("utf-8", "backslashreplace"))
@@ -80,8 +95,8 @@ def socket_address(data: bytes) -> Value:
 
 
 _STRUCTS: dict[str, Callable[[bytes], Value]] = {
-    "in_addr": lambda data: Address(str(IPv4Address(data))),
-    "in6_addr": lambda data: Address(str(IPv6Address(data))),
+    "in_addr": ip4,
+    "in6_addr": ip6,
     "sockaddr": socket_address,
     "sockaddr_in": socket_address,
     "sockaddr_in6": socket_address,
