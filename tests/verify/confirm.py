@@ -10,7 +10,7 @@ from fsession.errors import FsessionError, VerifierError
 from fsession.kernel import KernelHost
 
 sys.path.insert(0, str(Path(__file__).parent))
-from corpus import MAPS, cases
+from corpus import MAPS, VALUE_TYPES, cases
 
 NOT_ASKED = "not asked: "
 
@@ -18,7 +18,7 @@ NOT_ASKED = "not asked: "
 def main() -> None:
     answers = {}
     with KernelHost() as host:
-        maps = {number: host.create_map(spec) for number, spec in MAPS.items()}
+        maps = {number: host.create_map(spec, VALUE_TYPES) for number, spec in MAPS.items()}
         fds = {number: int(map.fd) for number, map in maps.items()}
         types = host.types()
         for case in cases():

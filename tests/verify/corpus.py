@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Func, Struct, Typedef, Var
+from fsession.btf.encode import Builder
+from fsession.btf.types import Func, Int, Member, Ptr, Struct, Typedef, TypeTag, Var
 from fsession.host import LoadRequest
 from fsession.isa.asm import assemble
 from fsession.isa.opcode import Pseudo
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fsession.btf.catalog import Types
+    from fsession.btf.types import TypeId
 
 HERE = Path(__file__).parent
 CONFIRMED = HERE / "confirmed.json"
@@ -49,10 +51,56 @@ MAPS = {
     9: MapSpec("lru", MapType.LRU_HASH, 4, 8, 16),
 }
 
+
+def _value_types() -> tuple[Types, dict[str, TypeId]]:
+    """Types of values with fields that have rules of their own, by the names of their maps."""
+    build = Builder()
+    word = build.add(Int("long", 8, 64, 1))
+    half = build.add(Int("int", 4, 32, 1))
+    lock = build.add(Struct("bpf_spin_lock", 4, (Member("val", half, 0),)))
+    parts = (Member("a", word, 0), Member("b", word, 64))
+    timer = build.add(Struct("bpf_timer", 16, parts))
+    task, cgroup = (build.add(Struct(name, 0, ())) for name in ("task_struct", "cgroup"))
+    kept, loose, group = (
+        build.add(Ptr(build.add(TypeTag(tag, of))))
+        for tag, of in (("kptr", task), ("kptr_untrusted", task), ("kptr", cgroup))
+    )
+    number = Member("number", word, 0)
+    values = {
+        "locked": (16, (number, Member("lock", lock, 64))),
+        "locks": (16, (Member("lock", lock, 0), Member("number", word, 64))),
+        "kept": (
+            32,
+            (number, Member("t", kept, 64), Member("u", loose, 128), Member("c", group, 192)),
+        ),
+        "timers": (24, (number, Member("timer", timer, 64))),
+    }
+    ids = {name: build.add(Struct(name, size, parts)) for name, (size, parts) in values.items()}
+    return build.types("values"), {"int": half, **ids}
+
+
+VALUE_TYPES, _ID_OF = _value_types()
+
+
+def _typed(type: MapType, of: str, entries: int) -> MapSpec:
+    size = VALUE_TYPES.size_of(_ID_OF[of])
+    return MapSpec(of, type, 4, size, entries, 0, _ID_OF["int"], _ID_OF[of])
+
+
+MAPS |= {
+    10: _typed(MapType.HASH, "locked", 16),
+    11: _typed(MapType.ARRAY, "locks", 4),
+    12: _typed(MapType.ARRAY, "locks", 1),
+    13: _typed(MapType.HASH, "kept", 16),
+    14: _typed(MapType.ARRAY, "locks", 1),
+    15: _typed(MapType.HASH, "timers", 16),
+}
+
 _SECTIONS = {
     "fentry": AttachType.TRACE_FENTRY,
     "fexit": AttachType.TRACE_FEXIT,
     "fsession": AttachType.TRACE_FSESSION,
+    "fmod_ret": AttachType.MODIFY_RETURN,
     "tp_btf": AttachType.TRACE_RAW_TP,
 }
 
@@ -77,7 +125,12 @@ class Case:
             for insn in assemble(_with_ids(self.text, types))
         )
         request = LoadRequest(
-            "case", ProgType.TRACING, insns, license=self.license, sleepable=sleepable == "s"
+            "case",
+            ProgType.TRACING,
+            insns,
+            license=self.license,
+            sleepable=sleepable == "s",
+            types=VALUE_TYPES,
         )
         if kind == "raw_tp":
             return replace(request, type=ProgType.RAW_TRACEPOINT)

@@ -26,6 +26,7 @@ _OTHER_LAYOUT = {
 STRICTER = {
     "dynptrs: a slice used after the dynptr was submitted",
     "found: reserved fields where nothing comes",
+    "found: bounds of both kinds",
     "context: the context moved by 8",
     "functions: too much stack together",
     "functions: nine functions deep",

@@ -55,6 +55,7 @@ def _subject(machine: Machine, request: LoadRequest) -> Subject:
         funcs=request.funcs,
         lines=request.lines,
         poison=dict(request.poison),
+        any_target=True,
     )
 
 

@@ -48,7 +48,7 @@ def alu32(op: int, a: Range, b: Range) -> Range:
     """``(u32)a op (u32)b``, extended by zeros; as the kernel, unknown in all bits where it has no
     rule."""
     known = not (a.mask | b.mask) & U32 and op != Alu.MOD
-    if known and (b.value & U32 < 32 or op not in _SHIFTS):
+    if known and (b.umax < 32 or op not in _SHIFTS):
         return constant(compute(op, a.value & U32, b.value & U32, 32))
     rule = _RULES32.get(op)
     return rule(a, b) if rule else UNKNOWN
@@ -134,20 +134,7 @@ def _linear(
 def _and(a: Range, b: Range) -> Range:
     """A bit-wise and is at most either operand (unsigned)."""
     bits = tnum.bitand(a.tnum, b.tnum)
-    return _full(bits, (0, min(a.umax, b.umax)), _signed_of_bits(a, b))
-
-
-def _signed_of_bits(a: Range, b: Range) -> tuple[int, int]:
-    """Of and, or, xor as signed numbers: with n bits enough for both operands, it is enough for the
-    result, whose bits above are copies of its sign as theirs are."""
-    bits = max(_width(a), _width(b))
-    return -(1 << bits), (1 << bits) - 1
-
-
-def _width(a: Range) -> int:
-    """The fewest bits below the sign that hold every word as a signed number."""
-    low, high = (~word if word < 0 else word for word in (a.smin, a.smax))
-    return max(low, high).bit_length()
+    return _full(bits, (0, min(a.umax, b.umax)), (S64_MIN, S64_MAX))
 
 
 def _and32(a: Range, b: Range) -> Range:
@@ -158,7 +145,7 @@ def _and32(a: Range, b: Range) -> Range:
 def _or(a: Range, b: Range) -> Range:
     """A bit-wise or is at least either operand (unsigned)."""
     bits = tnum.bitor(a.tnum, b.tnum)
-    return _full(bits, (max(a.umin, b.umin), U64), _signed_of_bits(a, b))
+    return _full(bits, (max(a.umin, b.umin), U64), (S64_MIN, S64_MAX))
 
 
 def _or32(a: Range, b: Range) -> Range:
@@ -167,7 +154,7 @@ def _or32(a: Range, b: Range) -> Range:
 
 
 def _xor(a: Range, b: Range) -> Range:
-    return _full(tnum.bitxor(a.tnum, b.tnum), (0, U64), _signed_of_bits(a, b))
+    return _full(tnum.bitxor(a.tnum, b.tnum), (0, U64), (S64_MIN, S64_MAX))
 
 
 def _xor32(a: Range, b: Range) -> Range:
@@ -184,9 +171,9 @@ def _lsh(a: Range, b: Range) -> Range:
 
 
 def _lsh32(a: Range, b: Range) -> Range:
-    if b.mask & U32 or b.value & U32 > 31:
+    if b.mask or b.value > 31:  # the kernel wants all 64 bits of it
         return UNKNOWN
-    by = b.value & U32
+    by = b.value
     signed = interval.signed_mul((a.s32min, a.s32max), (1 << by, 1 << by), U32)
     unsigned = interval.unsigned_lsh((a.u32min, a.u32max), by, U32)
     return _half(tnum.lsh(a.tnum32, by, U32), unsigned, signed)
@@ -201,9 +188,9 @@ def _rsh(a: Range, b: Range) -> Range:
 
 
 def _rsh32(a: Range, b: Range) -> Range:
-    if b.mask & U32 or b.value & U32 > 31:
+    if b.mask or b.value > 31:  # the kernel wants all 64 bits of it
         return UNKNOWN
-    by = b.value & U32
+    by = b.value
     unsigned = (a.u32min >> by, a.u32max >> by)
     return _half(tnum.rsh(a.tnum32, by), unsigned, (S32_MIN, S32_MAX))
 
@@ -217,9 +204,9 @@ def _arsh(a: Range, b: Range) -> Range:
 
 
 def _arsh32(a: Range, b: Range) -> Range:
-    if b.mask & U32 or b.value & U32 > 31:
+    if b.mask or b.value > 31:  # the kernel wants all 64 bits of it
         return UNKNOWN
-    by = b.value & U32
+    by = b.value
     return _half(tnum.arsh(a.tnum32, by, U32), (0, U32), (a.s32min >> by, a.s32max >> by))
 
 

@@ -59,6 +59,8 @@ def outcome(op: int, a: Range, b: Range, *, half: bool) -> bool | None:
         op, a, b = _SWAPPED[op], b, a
     full = U32 if half else U64
     if op == Jmp.JSET:
+        if a.mask & full and b.mask & full:
+            return None  # as in the kernel, also where known bits would tell
         if a.value & b.value & full:
             return True
         return None if (a.value | a.mask) & (b.value | b.mask) & full else False

@@ -381,7 +381,7 @@ class _Call:
         if slot.bytes[:4] != b"\x01" * 4 or known.mask:
             return False
         need(self.state, slot.reg.deps)
-        return bool(known.value & 0xFFFF_FFFF < self.map.max_entries)
+        return bool(known.value < self.map.max_entries)  # all 64 bits, as the kernel
 
     def _struct(self, flags: int) -> Reg:
         types = self.walk.subject.types

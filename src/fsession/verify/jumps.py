@@ -66,9 +66,13 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
 
 
 def _of_one(op: int, reg: Reg, half: bool) -> bool | None:
-    """``if r op r``: the order of a number and itself is known, whatever it is."""
-    if not reg.is_scalar or op == Jmp.JSET:
+    """``if r op r``: the order of a number and itself is known, whatever it is. It has bits in
+    common with itself if its signed bounds say that it is not 0; the kernel asks no more."""
+    if not reg.is_scalar:
         return _outcome(op, reg, reg, half)
+    if op == Jmp.JSET:
+        low, high = (reg.range.s32min, reg.range.s32max) if half else reg.range[4:6]
+        return None if low <= 0 <= high and (low, high) != (0, 0) else (low, high) != (0, 0)
     return op in _REFLEXIVE
 
 

@@ -274,6 +274,10 @@ def _check_iterator(
     if target.has(KfuncFlag.ITER_NEW):
         if name not in _ITERATORS:
             raise NotJudgedError(f"the iterator {struct.name}")
+        if name == "iter_css_task" and not walk.subject.sleepable:
+            raise RefusedError(
+                "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs"
+            )
         rcu = target.has(KfuncFlag.RCU_PROTECTED)
         iterators.new(walk, state, number, name, size, rcu=rcu)
     elif target.has(KfuncFlag.ITER_DESTROY):
@@ -283,7 +287,10 @@ def _check_iterator(
         raise NotJudgedError(f"argument {number} of {target.name}")
 
 
-_ITERATORS = {"iter_num", "iter_bits", "iter_task", "iter_task_vma"}
+_ITERATORS = {
+    "iter_num", "iter_bits", "iter_task", "iter_task_vma",
+    "iter_css", "iter_css_task", "iter_kmem_cache", "iter_dmabuf",
+}  # fmt: skip
 
 
 def _iter_next(walk: Walk, state: State, target: _Target) -> int:

@@ -11,6 +11,7 @@ from fsession.uapi import AttachType, ProgType
 from fsession.verify.map_rules import check_sleepable_map
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.state import MAX_FRAMES
+from fsession.verify.targets import check_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,15 +86,14 @@ def _check_tracing(subject: Subject, limits: Limits) -> None:
             "Only fentry/fexit/fsession/fmod_ret, lsm, iter, uprobe, and struct_ops programs can "
             "be sleepable"
         )
-    if kind == AttachType.MODIFY_RETURN:
-        raise NotJudgedError("which functions fmod_ret may change")
     proto = subject.prototype
     if proto is not None and kind != AttachType.TRACE_RAW_TP and _is_variadic(proto):
         raise RefusedError(f"The function {subject.target_name} with variable args is unsupported.")
+    check_target(subject, limits)
     if subject.sleepable and limits.version < (7, 2):
         return
     name = subject.target_name
-    exits = kind in (AttachType.TRACE_FEXIT, AttachType.TRACE_FSESSION)
+    exits = kind in (AttachType.TRACE_FEXIT, AttachType.TRACE_FSESSION, AttachType.MODIFY_RETURN)
     if exits and name in _NORETURN and limits.version >= _NORETURN_SINCE:
         raise RefusedError(
             f"Attaching fexit/fsession/fmod_ret to __noreturn function '{name}' is rejected."

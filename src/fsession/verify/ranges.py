@@ -3,6 +3,9 @@
 Seven views of one set of words: a tnum, the bounds as unsigned and signed 64-bit numbers, and the
 bounds of the low 32 bits as unsigned and signed. The set is the intersection of the views. What
 one view knows is carried to the others by `narrow`.
+
+Signed and unsigned bounds are two ways to look at one arc of the circle of words, as in the kernel
+since 7.2: where an arc crosses both 0 and the sign, only the smaller of the two bounds is kept.
 """
 
 from __future__ import annotations
@@ -254,4 +257,15 @@ def narrow(
             return narrow(value, 0, umin, umax, smin, smax, u32min, u32max, s32min, s32max)
         if before == (umin, umax, smin, smax, u32min, u32max, s32min, s32max, mask):
             break
+    # one arc of the circle of words: see the module's head
+    if smin < 0 <= smax and umin <= S64_MAX < umax:
+        if umax - umin < smax - smin:
+            smin, smax = S64_MIN, S64_MAX
+        else:
+            umin, umax = 0, U64
+    if s32min < 0 <= s32max and u32min <= S32_MAX < u32max:
+        if u32max - u32min < s32max - s32min:
+            s32min, s32max = S32_MIN, S32_MAX
+        else:
+            u32min, u32max = 0, U32
     return Range(value, mask, umin, umax, smin, smax, u32min, u32max, s32min, s32max)

@@ -27,7 +27,8 @@ class Subject:
     `insns` name maps by numbers, the keys of `maps`, and kfuncs and variables by ids of `types`
     (kfuncs of modules: of ``modules[insn.off]``). `target` is the function it is for, an id of
     `target_types`. `lines`, `funcs` and `own_types` are the program's own BTF. `poison` says of
-    places what is missing for them.
+    places what is missing for them. `any_target`: functions of one's own, all of which may be
+    changed and slept on.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     funcs: tuple[FuncInfo, ...] = ()
     lines: tuple[LineInfo, ...] = ()
     poison: Mapping[int, str] = field(default_factory=dict)
+    any_target: bool = False
 
     @property
     def prototype(self) -> FuncProto | None:
