@@ -29,10 +29,12 @@ from fsession.isa.insn import (
 from fsession.isa.opcode import R0, R1, R2, R9, R10, Alu, Atomic, Class, Jmp, Mode, Size, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from random import Random
 
-__all__ = ["MEMORY_BYTES", "random_memory", "random_program"]
+__all__ = ["MEMORY_BYTES", "random_memory", "random_program", "short_lived_program"]
 
+_INSIDE = 1000
 WORDS = 16
 MEMORY_BYTES = 8 * WORDS
 STACK = 32  # bytes of it that are used
@@ -61,10 +63,25 @@ def random_program(
 ) -> tuple[Insn, ...]:
     """`length` random instructions and what goes before and after them."""
     out = _main(rng, length, acquire, rng.randrange(3) if calls else 0)
+    return _with_functions(out, lambda: _function(rng, max(2, length // 3), acquire))
+
+
+def short_lived_program(rng: Random, length: int = 24) -> tuple[Insn, ...]:
+    """Values that are soon set anew and end in a few registers, loops, pointers to the stack,
+    memory that is updated: what there is to gain by looking at where values are needed."""
+    functions = rng.randrange(3)
+    head = [mov(R9, R1), *(ldx(Size.DW, register, R9, 8 * register) for register in FREE)]
+    body = _placed([_short_lived(rng, functions) for _ in range(length)])
+    *mix, end = _mix([R0, *rng.sample(range(1, R9), rng.randrange(1, 5))])
+    out = [*head, *_fill_stack(), *body, *mix, stx(Size.DW, R9, R0, 0), end]
+    return _with_functions(out, lambda: _short_function(rng, max(2, length // 3)))
+
+
+def _with_functions(out: list[Insn], function: Callable[[], list[Insn]]) -> tuple[Insn, ...]:
     starts = {}  # a function that is not called is unreachable: refused
     for number in {insn.imm: 0 for insn in out if insn.is_local_call}:
         starts[number] = offsets(out)[-1]
-        out += _function(rng, max(2, length // 3), acquire)
+        out += function()
     return tuple(
         call_local(starts[insn.imm] - at - 1) if insn.is_local_call else insn
         for at, insn in zip(offsets(out), out, strict=False)
@@ -87,11 +104,101 @@ def _function(rng: Random, length: int, acquire: bool) -> list[Insn]:
     return [*head, *_fill_stack(), *straight, *_mix(range(R9))]
 
 
+def _short_function(rng: Random, length: int) -> list[Insn]:
+    """It keeps some of its arguments."""
+    head = [mov(R0, R1), *(mov(6 + at, 2 + at) for at in range(4))]
+    groups = [_short_lived(rng, 0) for _ in range(length)]
+    body = _placed([group for group in groups if all(R9 not in (i.dst, i.src) for i in group)])
+    mix = _mix([R0, *rng.sample(range(1, R9), rng.randrange(1, 3))])
+    return [*head, *_fill_stack(), *body, *mix]
+
+
+def _short_lived(rng: Random, functions: int) -> list[Insn]:
+    kind = rng.random()
+    register, other = rng.choice(FREE), rng.choice(FREE)
+    if kind < 0.25:
+        return [_set_anew(rng, register)]
+    if kind < 0.32:
+        return _update(rng, register, other)
+    if kind < 0.38:
+        return _through_pointer(rng, register)
+    if kind < 0.45 and functions:
+        return _call(rng, functions)
+    if kind < 0.5:
+        return _loop(rng, functions)
+    return _group(rng, acquire=True, functions=0)
+
+
+def _set_anew(rng: Random, register: int) -> Insn:
+    kind = rng.random()
+    if kind < 0.4:
+        return mov(register, rng.choice(FREE))
+    if kind < 0.6:
+        return ldx(Size.DW, register, R9, 8 * rng.randrange(WORDS))
+    if kind < 0.8:
+        return alu(Alu.MOV, register, imm=_imm(rng))
+    return lddw(register, rng.getrandbits(64))
+
+
+def _update(rng: Random, register: int, other: int) -> list[Insn]:
+    """A load, an operation, a store of its result or a new value; and of loads as operands."""
+    size, off = rng.choice((Size.W, Size.DW)), 8 * rng.randrange(WORDS)
+    base, off = rng.choice(((R9, off), (R10, off % STACK - STACK)))
+    make = alu if size == Size.DW or rng.random() < 0.3 else alu32
+    operation = rng.choice((Alu.ADD, Alu.SUB, Alu.OR, Alu.AND, Alu.XOR))
+    load, after = ldx(size, register, base, off), _set_anew(rng, register)
+    kind = rng.random()
+    if kind < 0.3:
+        return [
+            load,
+            make(operation, register, imm=_imm(rng)),
+            stx(size, base, register, off),
+            after,
+        ]
+    if kind < 0.6:
+        return [load, make(operation, register, other), stx(size, base, register, off), after]
+    return [load, make(operation, other, register), *([after] if rng.random() < 0.7 else [])]
+
+
+def _through_pointer(rng: Random, register: int) -> list[Insn]:
+    """A pointer to the stack, which is overwritten: no address comes into the result."""
+    down = 8 * rng.randrange(1, STACK // 8 + 1)
+    pointer = [mov(register, R10), alu(Alu.ADD, register, imm=-down)]
+    store = [st(Size.W, register, 0, _imm(rng))] if rng.random() < 0.5 else []
+    return [*pointer, *store, ldx(Size.DW, register, register)]
+
+
+def _call(rng: Random, functions: int) -> list[Insn]:
+    """Between the call and new arguments, its result may be alone."""
+    between = [
+        [],
+        [mov(6 + rng.randrange(3), R0)],
+        [alu(Alu.ADD, R0, imm=7), stx(Size.DW, R10, R0, -8)],
+        [jmp(Jmp.JEQ, R0, imm=0, off=1 - _INSIDE), mov(7, R0)],
+    ]
+
+    refill = [alu(Alu.MOV, register, 6 + register % 3) for register in range(1, 6)]
+    call = Insn(Class.JMP | Jmp.CALL, src=1, imm=rng.randrange(functions))
+    return [call, *rng.choice(between), *refill[: rng.randrange(6)], *refill]
+
+
+def _loop(rng: Random, functions: int) -> list[Insn]:
+    """A few rounds, counted by r8."""
+    inside: list[Insn] = []
+    for _ in range(rng.randrange(1, 4)):
+        group = _call(rng, functions) if functions and rng.random() < 0.2 else [_arithmetic(rng)]
+        group = [_set_anew(rng, rng.choice(FREE))] if rng.random() < 0.3 else group
+        inside += [insn for insn in group if insn.dst != 8 and not insn.is_jump]
+    slots = sum(insn.slots for insn in inside)
+    back = jmp(Jmp.JNE, 8, imm=0, off=-_INSIDE - slots - 2)
+    return [alu(Alu.MOV, 8, imm=rng.randrange(1, 4)), *inside, alu(Alu.ADD, 8, imm=-1), back]
+
+
 def _fill_stack() -> list[Insn]:
     return [stx(Size.DW, R10, at % 5 + 1, -8 * at) for at in range(1, STACK // 8 + 1)]
 
 
-def _mix(registers: range) -> list[Insn]:
+def _mix(registers: Sequence[int]) -> list[Insn]:
     out = []
     for register in registers[1:]:
         out += [alu(Alu.MUL, R0, imm=31), alu(Alu.ADD, R0, register)]
@@ -101,11 +208,17 @@ def _mix(registers: range) -> list[Insn]:
 
 
 def _body(rng: Random, length: int, acquire: bool, functions: int) -> list[Insn]:
-    groups = [_group(rng, acquire, functions) for _ in range(length)]
+    return _placed([_group(rng, acquire, functions) for _ in range(length)])
+
+
+def _placed(groups: list[list[Insn]]) -> list[Insn]:
+    """Jumps over groups become jumps over slots; those inside of a group are told by `_INSIDE`."""
     out: list[Insn] = []
     for at, group in enumerate(groups):
         for insn in group:
-            if insn.is_jump:
+            if insn.is_jump and insn.off < -_INSIDE // 2:
+                insn = Insn(insn.opcode, insn.dst, insn.src, insn.off + _INSIDE, insn.imm)
+            elif insn.is_jump:
                 skipped = [other for later in groups[at + 1 : at + 1 + insn.off] for other in later]
                 distance = sum(other.slots for other in skipped)
                 gotol = insn.opcode == Class.JMP32 | Jmp.JA

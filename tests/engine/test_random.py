@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from engine.random_programs import random_memory, random_program
+from engine.random_programs import random_memory, random_program, short_lived_program
 from engine.runners import MODES, kernel_runner, runners
 from fsession.isa.disasm import disassemble
 
@@ -23,10 +23,17 @@ def _show(seed, program):
     return f"seed {seed}\n{disassemble(program)}"
 
 
+def _short_lived(first: int, count: int):
+    for seed in range(first, first + count):
+        rng = Random(seed)
+        yield seed, short_lived_program(rng), random_memory(rng)
+
+
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "interp"])
-def test_machine_code_computes_what_the_interpreter_does(mode):
+@pytest.mark.parametrize("cases", [_cases, _short_lived])
+def test_machine_code_computes_what_the_interpreter_does(mode, cases):
     ways = runners()
-    for seed, program, memory in _cases(0, COUNT):
+    for seed, program, memory in cases(0, COUNT):
         assert ways[mode](program, memory) == ways["interp"](program, memory), _show(seed, program)
 
 

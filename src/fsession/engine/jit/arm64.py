@@ -1,10 +1,11 @@
 """BPF instructions to arm64 machine code (Arm ARM, chapter C6; AAPCS64).
 
     BPF    r0  r1  r2  r3  r4  r5  r6  r7  r8  r9  r10
-    arm64  x7  x0  x1  x2  x3  x4 x19 x20 x21 x22  x25    scratch x9 to x12; x26 tail call count
+    arm64  x7  x0  x1  x2  x3  x4 x19 x20 x21 x22         scratch x9 to x12, x16; x26 tail calls
 
-Arguments of helpers are where C wants them; the result is moved. A function's frame, from sp up:
-saved registers, the counter of ``may_goto``, 512 bytes of BPF stack, the frame record.
+(beside those, by `allocate`: its temporaries x13 and x14, its homes x5 and x6.) Arguments of
+helpers are where C wants them; a result stays in x0 or is moved. A function's frame, from sp up:
+saved registers, the counter of ``may_goto``, the BPF stack; r10 is counted from sp.
 """
 
 from __future__ import annotations
@@ -12,16 +13,36 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from fsession.engine.jit.allocate import Line, Machine
 from fsession.engine.jit.code import Buffer, Code, Fault
-from fsession.engine.jit.shape import MAX_LOOPS, STACK_BYTES, TAIL_CALL, Shape, shapes
+from fsession.engine.jit.fuse import SUM, fused
+from fsession.engine.jit.prepare import TAIL_STATE, prepare
+from fsession.engine.jit.schedule import FRAME
+from fsession.engine.jit.shape import MAX_LOOPS, Shape, is_tail_call
 from fsession.errors import BadInputError, InternalError
-from fsession.isa.insn import offsets
-from fsession.isa.opcode import CALL_LOCAL, R0, R10, Alu, Atomic, Class, Jmp, Mode, Pseudo, Size
+from fsession.isa.insn import InsnOff
+from fsession.isa.opcode import (
+    CALL_LOCAL,
+    R0,
+    R6,
+    R7,
+    R8,
+    R9,
+    R10,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    Size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fsession.engine.jit.code import CallTarget
+    from fsession.engine.jit.schedule import Step
     from fsession.isa.insn import Insn
 
 __all__ = [
@@ -56,9 +77,9 @@ __all__ = [
     "words",
 ]
 
-REGISTERS = (7, 0, 1, 2, 3, 4, 19, 20, 21, 22, 25)
-X9, X10, X11, X12 = 9, 10, 11, 12
-FP_BPF, TAIL, FP, LR, ZR = 25, 26, 29, 30, 31
+REGISTERS = (7, 0, 1, 2, 3, 4, 19, 20, 21, 22, -1, 13, 14, 5, 6, 0)
+X9, X10, X11, X12, X16 = 9, 10, 11, 12, 16
+TAIL, FP, LR, ZR = 26, 29, 30, 31
 SP = 31
 ENTRY_NOP = bytes.fromhex("1f2003d5")
 ENTRY_BYTES = len(ENTRY_NOP)
@@ -67,6 +88,14 @@ UCONTEXT_REGISTERS = {register: 184 + 8 * register for register in range(31)}
 UCONTEXT_PC = 184 + 8 * 32
 """Offsets in ``ucontext_t``, by the machine's number of the register."""
 
+_PAIRS = {
+    FRAME | 1 << R6: (LR, 19),
+    1 << R7 | 1 << R8: (20, 21),
+    1 << R9 | TAIL_STATE & ~FRAME: (22, TAIL),
+}
+_MACHINE = Machine(homes=2, saving=1, groups=tuple(_PAIRS))
+_NEAR_INSNS = 1 << 14  # up to so many, code behind a program is within 1 MiB of each of them
+_LONGEST_STEP = 504  # of a pair that moves sp
 _SOURCE_X = 8
 _RET = 0xD65F03C0
 _RR = {
@@ -93,6 +122,7 @@ _CONDITIONS = {
     Jmp.JSLE: 13,
 }
 _EQ, _NE, _HS = 0, 1, 2
+_U32, _U64 = 0xFFFF_FFFF, (1 << 64) - 1
 _LOG_SIZES = {Size.B: 0, Size.H: 1, Size.W: 2, Size.DW: 3}
 _PLAIN = {
     Atomic.ADD: Alu.ADD,
@@ -108,12 +138,12 @@ _PLAIN = {
 
 def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
     """Code of a program, each function behind an `ENTRY_NOP`; `calls` resolves what is outside."""
-    return _Compiler(insns, calls).compile()
+    return _Compiler(insns).compile(calls)
 
 
 def inline_code(insns: Sequence[Insn]) -> bytes:
     """Code of a few instructions without calls, jumps and stack, to stand where a call stood."""
-    return _Compiler(insns, lambda _: 0).inline()
+    return _Compiler(insns).inline()
 
 
 def patch_distance(data: bytearray, at: int, distance: int) -> None:
@@ -219,30 +249,46 @@ def read_thread_pointer() -> bytes:
 class _Compiler:
     """One program while it is translated."""
 
-    def __init__(self, insns: Sequence[Insn], calls: CallTarget) -> None:
-        self._insns, self._calls = insns, calls
-        self._starts = offsets(insns)
+    def __init__(self, insns: Sequence[Insn]) -> None:
+        self._insns = insns
+        self._literals = len(insns) <= _NEAR_INSNS  # loads of words behind the code reach them
         self._code = Buffer(patch_distance)
-        self._shapes = {shape.start: shape for shape in shapes(insns)}
-        self._shape = self._shapes[0]
-        self._tails = any(shape.tail_calls for shape in self._shapes.values())
+        self._targets: dict[InsnOff, int | bytes] = {}
+        self._tails = False
+        self._line, self._state = Line(InsnOff(0), ()), 0
         self._faults: list[Fault] = []
         self._below = 0  # bytes between sp and the BPF stack's end
 
-    def compile(self) -> Code:
-        for at, insn in zip(self._starts, self._insns, strict=False):
-            if at in self._shapes:
-                self._begin(self._shapes[at])
-            self._code.label(at)
-            self._translate(insn, at)
+    def compile(self, calls: CallTarget) -> Code:
+        program = prepare(self._insns, calls, lambda _: _MACHINE)
+        self._targets, self._tails = program.targets, program.tails
+        entries = {}
+        for function in program.functions:
+            entries[function.shape.start] = len(self._code)
+            self._begin(function.shape)
+            for step in function.steps:
+                self._step(step)
         data = self._code.finish()
-        entries = {start: self._code.offset(("entry", start)) for start in self._shapes}
         return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
 
     def inline(self) -> bytes:
-        for at, insn in zip(self._starts, self._insns, strict=False):
+        self._literals = False
+        for at, insn in fused(self._insns):
             self._translate(insn, at)
         return self._code.finish()
+
+    def _step(self, step: Step) -> None:
+        self._line, self._state = step.line, step.after
+        self._code.label((step.line.at, step.before))
+        self._extend_frame(step.after & ~step.before)
+        for insn in step.line.insns:
+            self._translate(insn, step.line.at)
+        if step.then is not None:
+            self._code.emit_to(self._goal(step.then), words(0x14000000))
+
+    def _goal(self, at: int) -> object:
+        """The label of the instruction at `at` in the state of the moment."""
+        return (at, self._state)
 
     # The frame.
 
@@ -258,45 +304,60 @@ class _Compiler:
             code.emit(pair(LDP_POST, FP, LR, SP, 32) + words(_RET))
         if not shape.start:
             code.label("tail")
-        self._saved = [REGISTERS[register] for register in shape.saved]
-        self._saved += [FP_BPF] if shape.uses_stack else []
-        self._saved += [TAIL] if self._tails else []
-        self._saved += [ZR] * (len(self._saved) % 2)
-        self._framed = shape.has_frame or self._tails
-        if self._framed:
-            self._push_frame()
+        self._lay_out(shape)
 
-    def _push_frame(self) -> None:
-        code, shape = self._code, self._shape
-        code.emit(pair(STP_PRE, FP, LR, SP, -16) + add_imm(FP, SP, 0))
-        size = 8 * len(self._saved) + (16 if shape.may_goto else 0)
-        size += STACK_BYTES if shape.uses_stack else 0
-        self._below = size
-        if size:
-            code.emit(add_imm(SP, SP, -size))
-        for at in range(0, len(self._saved), 2):
-            code.emit(pair(STP, self._saved[at], self._saved[at + 1], SP, 8 * at))
-        if shape.uses_stack:
-            code.emit(move(FP_BPF, FP))
-        if self._tails:
-            code.emit(move(TAIL, X9))
-        if shape.may_goto:
-            code.emit(load_imm(X10, MAX_LOOPS) + self._counter(STR))
+    def _lay_out(self, shape: Shape) -> None:
+        """Sizes and places; nothing is emitted."""
+        used = sum(1 << register for register in shape.saved)
+        used |= FRAME if shape.calls or self._tails else 0
+        used |= TAIL_STATE if self._tails else 0
+        self._pairs = [(bits, regs) for bits, regs in _PAIRS.items() if bits & used]
+        size = 16 * len(self._pairs) + (16 if shape.may_goto else 0) + shape.stack
+        self._below = size + size % 16
+
+    @property
+    def _moves_sp(self) -> bool:
+        """Whether the first pair's store moves sp, and its load moves it back."""
+        first = self._pairs[0][0] & FRAME if self._pairs else 0
+        return bool(first) and self._below <= _LONGEST_STEP
+
+    def _extend_frame(self, new: int) -> None:
+        """Do what the state was extended by."""
+        emit = self._code.emit
+        if new & FRAME and self._below and not self._moves_sp:
+            emit(add_imm(SP, SP, -self._below))
+        for at, (bits, pair_of) in enumerate(self._pairs):
+            if new & bits:
+                moves = not at and self._moves_sp
+                place = -self._below if moves else 16 * at
+                emit(pair(STP_PRE if moves else STP, *pair_of, SP, place))
+        if self._tails and new & FRAME:
+            emit(move(TAIL, X9))
+        if new & FRAME and self._shape.may_goto:
+            emit(load_imm(X10, MAX_LOOPS) + self._counter(STR))
 
     def _counter(self, opcode: int) -> bytes:
         """x10 to or from the counter of may_goto."""
-        found = memory(opcode, X10, SP, 8 * len(self._saved), 3)
+        found = memory(opcode, X10, SP, 16 * len(self._pairs), 3)
         assert found
         return found
 
     def _pop_frame(self) -> None:
-        if not self._framed:
-            return
-        for at in range(0, len(self._saved), 2):
-            self._code.emit(pair(LDP, self._saved[at], self._saved[at + 1], SP, 8 * at))
-        if self._below:
-            self._code.emit(add_imm(SP, SP, self._below))
-        self._code.emit(pair(LDP_POST, FP, LR, SP, 16))
+        emit = self._code.emit
+        for at, (bits, pair_of) in reversed(list(enumerate(self._pairs))):
+            if self._state & bits:
+                moves = not at and self._moves_sp
+                place = self._below if moves else 16 * at
+                emit(pair(LDP_POST if moves else LDP, *pair_of, SP, place))
+        if self._state & FRAME and self._below and not self._moves_sp:
+            emit(add_imm(SP, SP, self._below))
+
+    def _value(self, register: int) -> int:
+        """The machine's register that has the value of one; r10 is put into x16."""
+        if register != R10:
+            return REGISTERS[register]
+        self._code.emit(add_imm(X16, SP, self._below))
+        return X16
 
     # Instructions.
 
@@ -316,22 +377,33 @@ class _Compiler:
             case _ if insn.opcode & 0xE0 == Mode.ATOMIC:
                 self._atomic(insn)
             case _:
-                self._store(insn, REGISTERS[insn.src])
+                self._store(insn, self._value(insn.src))
 
     def _immediate(self, insn: Insn, at: int) -> None:
         if insn.src == Pseudo.FUNC:
             adr = words(0x10000000 | REGISTERS[insn.dst])
             self._code.emit_to(("entry", at + 1 + insn.func_off), adr)
         elif insn.src == Pseudo.NONE:
-            self._code.emit(load_imm(REGISTERS[insn.dst], insn.imm))
+            self._load_number(REGISTERS[insn.dst], insn.imm & _U64)
         else:
             raise BadInputError(f"instruction {at} is a reference that was not resolved")
+
+    def _load_number(self, register: int, value: int) -> None:
+        """In one instruction, where the number can stand behind the code."""
+        code = load_imm(register, value)
+        if len(code) > 4 and self._literals:
+            self._code.emit_to(self._code.literal(value), words(0x58000000 | register))
+        else:
+            self._code.emit(code)
 
     def _alu(self, insn: Insn) -> None:
         operation, w = Alu(insn.opcode & 0xF0), int(insn.cls == Class.ALU64)
         dst, emit = REGISTERS[insn.dst], self._code.emit
+        if insn.opcode == SUM and not insn.off and (insn.imm or insn.src == R10):
+            self._add(dst, insn.src, insn.imm)
+            return
         by_register = bool(insn.opcode & _SOURCE_X)
-        src = REGISTERS[insn.src] if by_register else X9
+        src = self._value(insn.src) if by_register else X9
         match operation:
             case Alu.END:
                 emit(_swap(insn, dst))
@@ -340,13 +412,13 @@ class _Compiler:
                 emit(rrr(0x4B000000, dst, ZR, dst, w))
                 return
             case Alu.MOV if not by_register:
-                emit(load_imm(dst, insn.imm if w else insn.imm & 0xFFFF_FFFF))
+                self._load_number(dst, insn.imm & (_U64 if w else _U32))
                 return
             case Alu.MOV if insn.off:
                 emit(words((0x93400000 if w else 0x13000000) | insn.off - 1 << 10 | src << 5 | dst))
                 return
             case Alu.MOV:
-                emit(move(dst, src, w))
+                emit(move(dst, src, w) if dst != src or not w else b"")
                 return
             case Alu.LSH | Alu.RSH | Alu.ARSH if not by_register:
                 emit(_shift_imm(operation, dst, insn.imm, w))
@@ -355,7 +427,7 @@ class _Compiler:
                 emit(add_imm(dst, dst, insn.imm if operation == Alu.ADD else -insn.imm, w))
                 return
         if not by_register:
-            emit(load_imm(X9, insn.imm if w else insn.imm & 0xFFFF_FFFF))
+            self._load_number(X9, insn.imm & (_U64 if w else _U32))
         if operation in (Alu.DIV, Alu.MOD):
             emit(_divide(operation, dst, src, w, by_sign=bool(insn.off)))
         elif operation == Alu.MUL:
@@ -363,26 +435,33 @@ class _Compiler:
         else:
             emit(rrr(_RR[operation], dst, dst, src, w))
 
+    def _add(self, dst: int, src: int, imm: int) -> None:
+        """The sum of a register of BPF, r10 as well, and a number."""
+        register, imm = self._base(src, imm)
+        if abs(imm) < 4096:
+            self._code.emit(add_imm(dst, register, imm))
+        else:
+            self._code.emit(load_imm(X9, imm) + _add_extended(dst, register, X9))
+
     def _jump(self, insn: Insn, at: int) -> None:
         operation, w = insn.opcode & 0xF0, int(insn.cls == Class.JMP)
         code = self._code
         if operation == Jmp.CALL:
             self._call(insn, at)
         elif operation == Jmp.EXIT:
-            # The result is in r0's register for BPF callers and in x0 for C.
             self._pop_frame()
-            code.emit(move(0, REGISTERS[R0]) + words(_RET))
+            code.emit((b"" if self._line.stays else move(0, REGISTERS[R0])) + words(_RET))
         elif operation == Jmp.JA:
-            code.emit_to(at + 1 + insn.jump_off, words(0x14000000))
+            code.emit_to(self._goal(at + 1 + insn.jump_off), words(0x14000000))
         elif operation == Jmp.JCOND:
             code.emit(self._counter(LDR))
-            code.emit_to(at + 1 + insn.off, words(0xB4000000 | X10))
+            code.emit_to(self._goal(at + 1 + insn.off), words(0xB4000000 | X10))
             code.emit(add_imm(X10, X10, -1) + self._counter(STR))
         else:
-            self._branch(insn, Jmp(operation), at + 1 + insn.off, w)
+            self._branch(insn, Jmp(operation), self._goal(at + 1 + insn.off), w)
 
-    def _branch(self, insn: Insn, operation: Jmp, goal: int, w: int) -> None:
-        dst, code = REGISTERS[insn.dst], self._code
+    def _branch(self, insn: Insn, operation: Jmp, goal: object, w: int) -> None:
+        dst, code = self._value(insn.dst), self._code
         by_register = bool(insn.opcode & _SOURCE_X)
         if not by_register and not insn.imm and operation in (Jmp.JEQ, Jmp.JNE):
             opcode = 0x34000000 if operation == Jmp.JEQ else 0x35000000
@@ -390,30 +469,45 @@ class _Compiler:
             return
         if by_register:
             opcode = 0x6A000000 if operation == Jmp.JSET else 0x6B000000
-            code.emit(rrr(opcode, ZR, dst, REGISTERS[insn.src], w))
+            code.emit(rrr(opcode, ZR, dst, self._value(insn.src), w))
         elif operation != Jmp.JSET and abs(insn.imm) < 4096:
             opcode = 0x71000000 if insn.imm >= 0 else 0x31000000  # cmp or cmn
             code.emit(words(opcode | w << 31 | abs(insn.imm) << 10 | dst << 5 | ZR))
         else:
             opcode = 0x6A000000 if operation == Jmp.JSET else 0x6B000000
-            code.emit(load_imm(X9, insn.imm) + rrr(opcode, ZR, dst, X9, w))
+            self._load_number(X9, insn.imm & _U64)
+            code.emit(rrr(opcode, ZR, dst, X9, w))
         code.emit_to(goal, words(0x54000000 | _CONDITIONS[operation]))
 
     def _call(self, insn: Insn, at: int) -> None:
         code = self._code
         if insn.opcode & _SOURCE_X:
-            code.emit(branch_reg(BLR, REGISTERS[insn.dst]) + move(REGISTERS[R0], 0))
+            code.emit(branch_reg(BLR, self._value(insn.dst)) + self._result())
         elif insn.src == CALL_LOCAL:
             if self._tails:
                 code.emit(move(X9, TAIL))
             code.emit_to(("entry", at + 1 + insn.func_off), words(0x94000000))
-        elif not insn.src and insn.imm == TAIL_CALL:
+            code.emit(self._result())
+        elif is_tail_call(insn):
             self._tail_call()
         else:
-            target = self._calls(insn)
-            inline = isinstance(target, bytes)
-            code.emit(target if isinstance(target, bytes) else call_address(target))
-            code.emit(b"" if inline else move(REGISTERS[R0], 0))
+            self._call_outside(self._targets[self._line.at])
+
+    def _call_outside(self, target: int | bytes) -> None:
+        code = self._code
+        if isinstance(target, bytes):
+            code.emit(target)
+            return
+        if not self._literals:
+            code.emit(call_address(target))
+        else:
+            code.emit_to(code.literal(target), words(0x58000000 | X12))  # ldr of what is near
+            code.emit(branch_reg(BLR, X12))
+        code.emit(self._result())
+
+    def _result(self) -> bytes:
+        """Behind a call: r0 gets what is in x0."""
+        return b"" if self._line.stays else move(REGISTERS[R0], 0)
 
     def _tail_call(self) -> None:
         """r2 is the map: address of its programs, number of them; x26 points to the count."""
@@ -432,15 +526,15 @@ class _Compiler:
         code.emit(branch_reg(BR, X10))
         code.label(out)
 
+    def _base(self, base: int, off: int) -> tuple[int, int]:
+        """The machine's register and offset for one of BPF: r10 is counted from sp."""
+        return (SP, self._below + off) if base == R10 else (REGISTERS[base], off)
+
     def _address(self, base: int, off: int, log: int) -> tuple[int, int]:
-        """Register and offset for an access: below the frame pointer counted from sp."""
-        if base == R10 and self._below + off >= 0:
-            register, off = SP, self._below + off
-        else:
-            register = REGISTERS[base]
+        """Register and offset for an access."""
+        register, off = self._base(base, off)
         if memory(STR, 0, register, off, log) is None:
-            add = words(0x8B206000 | X10 << 16 | register << 5 | X10)  # extended: also of sp
-            self._code.emit(load_imm(X10, off) + add)
+            self._code.emit(load_imm(X10, off) + _add_extended(X10, register, X10))
             return X10, 0
         return register, off
 
@@ -467,8 +561,8 @@ class _Compiler:
         """Exclusive loads and stores, repeated until nobody came between."""
         size = Size(insn.opcode & 0x18)
         register = insn.src if insn.imm == Atomic.LOAD_ACQ else insn.dst
-        src, emit, head = REGISTERS[insn.src], self._code.emit, _LOG_SIZES[size] << 30
-        base = self._plain_address(register, insn.off)
+        emit, head = self._code.emit, _LOG_SIZES[size] << 30
+        base, src = self._plain_address(register, insn.off), self._value(insn.src)
         if insn.imm == Atomic.LOAD_ACQ:
             emit(words(0x08DFFC00 | head | base << 5 | REGISTERS[insn.dst]))
             return
@@ -496,14 +590,19 @@ class _Compiler:
 
     def _plain_address(self, base: int, off: int) -> int:
         """A register with the address: exclusive accesses take no offset."""
-        register = REGISTERS[base]
+        register, off = self._base(base, off)
         if not off:
             return register
         if abs(off) < 4096:
             self._code.emit(add_imm(X10, register, off))
         else:
-            self._code.emit(load_imm(X10, off) + rrr(0x0B000000, X10, register, X10))
+            self._code.emit(load_imm(X10, off) + _add_extended(X10, register, X10))
         return X10
+
+
+def _add_extended(rd: int, rn: int, rm: int) -> bytes:
+    """``add``, of which 31 as `rn` is sp."""
+    return words(0x8B206000 | rm << 16 | rn << 5 | rd)
 
 
 def _swap(insn: Insn, dst: int) -> bytes:

@@ -73,6 +73,7 @@ class Buffer:
         self._patch = patch
         self._labels: dict[object, int] = {}
         self._fixes: list[tuple[int, object]] = []
+        self._literals: dict[object, int] = {}
         self._fresh = 0
 
     def __len__(self) -> int:
@@ -94,10 +95,20 @@ class Buffer:
         self.data += data
         self._fixes.append((len(self.data), name))
 
+    def literal(self, value: int) -> object:
+        """The label of a word of 8 bytes behind the code."""
+        name = ("literal", value)
+        self._literals[name] = value
+        return name
+
     def offset(self, name: object) -> int:
         return self._labels[name]
 
     def finish(self) -> bytes:
+        self.data += bytes(-len(self.data) % 8 if self._literals else 0)
+        for name, value in self._literals.items():
+            self.label(name)
+            self.data += value.to_bytes(8, "little")
         for at, name in self._fixes:
             if name not in self._labels:
                 raise InternalError(f"no label {name!r} in the code")

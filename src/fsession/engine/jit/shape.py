@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from fsession.engine.check import written
 from fsession.engine.interp import MAX_LOOPS, STACK_BYTES
 from fsession.frozen import frozen
-from fsession.isa.cfg import subprograms
-from fsession.isa.insn import offsets
 from fsession.isa.opcode import R6, R10, Class, Jmp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from fsession.isa.insn import Insn
 
-__all__ = ["MAX_LOOPS", "STACK_BYTES", "TAIL_CALL", "Shape", "shapes"]
+__all__ = ["MAX_LOOPS", "MAY_GOTO", "STACK_BYTES", "Shape", "is_tail_call", "shape_of", "stack_of"]
 
-TAIL_CALL = 12  # bpf_tail_call, which is an instruction and no function
-_MAY_GOTO = int(Class.JMP | Jmp.JCOND)
+_TAIL_CALL = 12  # bpf_tail_call, which is an instruction and no function
+MAY_GOTO = int(Class.JMP | Jmp.JCOND)
 
 
 @frozen
 class Shape:
-    """The function that starts at slot `start`; `saved` are those of r6 to r9 that it changes."""
+    """The function that starts at slot `start`; `saved` are those of r6 to r9 that it changes.
+    `stack` is how much it uses of its stack, in bytes: all, where r10 goes somewhere else."""
 
     start: int
     saved: tuple[int, ...]
-    uses_stack: bool
+    stack: int
     calls: bool
-    tail_calls: bool
     may_goto: bool
 
-    @property
-    def has_frame(self) -> bool:
-        return bool(self.saved or self.uses_stack or self.calls or self.may_goto)
 
-
-def shapes(insns: Sequence[Insn]) -> Iterator[Shape]:
-    """The functions in their order."""
-    starts = offsets(insns)
-    for start, end in subprograms(insns):
-        first, last = bisect_right(starts, start) - 1, bisect_right(starts, end) - 1
-        yield _shape(start, insns[first:last])
-
-
-def _shape(start: int, insns: Sequence[Insn]) -> Shape:
+def shape_of(start: int, insns: Sequence[Insn]) -> Shape:
+    """Of the function with these instructions."""
     changed = {register for insn in insns for register in written(insn)}
     return Shape(
         start,
         tuple(register for register in range(R6, R10) if register in changed),
-        any(R10 in (insn.dst, insn.src) for insn in insns),
+        max(map(stack_of, insns), default=0),
         any(insn.is_call for insn in insns),
-        any(insn.is_call and not insn.src and insn.imm == TAIL_CALL for insn in insns),
-        any(insn.opcode == _MAY_GOTO for insn in insns),
+        any(insn.opcode == MAY_GOTO for insn in insns),
     )
+
+
+def is_tail_call(insn: Insn) -> bool:
+    return insn.is_call and not insn.src and insn.imm == _TAIL_CALL
+
+
+def stack_of(insn: Insn) -> int:
+    """How far down an instruction reaches in the stack."""
+    match insn.cls:
+        case Class.LDX if insn.src == R10:
+            return _depth(insn)
+        case Class.ST | Class.STX if insn.dst == R10 != insn.src:
+            return _depth(insn)
+        case Class.LD | Class.JMP if insn.is_call or insn.is_lddw:
+            return 0
+    return STACK_BYTES if R10 in (insn.dst, insn.src) else 0
+
+
+def _depth(insn: Insn) -> int:
+    return max(7 - insn.off & -8, 0)

@@ -1,10 +1,13 @@
 """BPF instructions to x86_64 machine code (Intel SDM, volume 2; System V ABI).
 
     BPF    r0  r1  r2  r3  r4  r5  r6  r7  r8  r9  r10
-    x86   rax rdi rsi rdx rcx  r8 rbx r13 r14 r15 rbp     scratch r9 r10 r11; r12 tail call count
+    x86   rax rdi rsi rdx rcx  r8 rbx r13 r14 r15         scratch r9 r10 r11; r12 tail call count
 
-Arguments of helpers are where C wants them. A function's frame, from its frame pointer down: 512
-bytes of BPF stack, the counter of ``may_goto``, the registers it saves.
+(beside those, by `allocate`: its temporaries r10 and r11, its one home r9.)
+
+Arguments of helpers are where C wants them. A function's frame, from rsp up: the counter of
+``may_goto``, the BPF stack, the registers it saves; r10 is counted from rsp. A function that calls
+nothing has up to 128 bytes of stack below rsp.
 """
 
 from __future__ import annotations
@@ -12,16 +15,35 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from fsession.engine.jit.allocate import Line, Machine
 from fsession.engine.jit.code import Buffer, Code, Fault
-from fsession.engine.jit.shape import MAX_LOOPS, STACK_BYTES, TAIL_CALL, Shape, shapes
+from fsession.engine.jit.fuse import SUM, fused
+from fsession.engine.jit.merge import OPERATIONS, UPDATE
+from fsession.engine.jit.prepare import TAIL_STATE, prepare
+from fsession.engine.jit.schedule import FRAME
+from fsession.engine.jit.shape import MAX_LOOPS, Shape, is_tail_call
 from fsession.errors import BadInputError
-from fsession.isa.insn import offsets
-from fsession.isa.opcode import CALL_LOCAL, R0, R4, R10, Alu, Atomic, Class, Jmp, Mode, Pseudo, Size
+from fsession.isa.insn import InsnOff
+from fsession.isa.opcode import (
+    CALL_LOCAL,
+    R0,
+    R3,
+    R4,
+    R10,
+    Alu,
+    Atomic,
+    Class,
+    Jmp,
+    Mode,
+    Pseudo,
+    Size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fsession.engine.jit.code import CallTarget
+    from fsession.engine.jit.schedule import Step
     from fsession.isa.insn import Insn
 
 __all__ = [
@@ -56,7 +78,7 @@ __all__ = [
 ]
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, X10, X11, R12, R13, R14, R15 = range(16)
-REGISTERS = (RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP)
+REGISTERS = (RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, -1, X10, X11, R9, -1, RAX)
 ENTRY_NOP = bytes.fromhex("0f1f440000")
 ENTRY_BYTES = len(ENTRY_NOP)
 MAX_TAIL_CALLS = 33
@@ -86,17 +108,17 @@ _LOADS = {Size.B: b"\x0f\xb6", Size.H: b"\x0f\xb7", Size.W: b"\x8b", Size.DW: b"
 _SIGNED_LOADS = {Size.B: b"\x0f\xbe", Size.H: b"\x0f\xbf", Size.W: b"\x63"}
 _LOCKED = {Atomic.ADD: 0x01, Atomic.OR: 0x09, Atomic.AND: 0x21, Atomic.XOR: 0x31}
 _LOOPED = {Atomic.FETCH_OR: 0x09, Atomic.FETCH_AND: 0x21, Atomic.FETCH_XOR: 0x31}
-_COUNTER = -STACK_BYTES - 8  # of may_goto, from the frame pointer
+_RED_ZONE = 128
 
 
 def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
     """Code of a program, each function behind an `ENTRY_NOP`; `calls` resolves what is outside."""
-    return _Compiler(insns, calls).compile()
+    return _Compiler(insns).compile(calls)
 
 
 def inline_code(insns: Sequence[Insn]) -> bytes:
     """Code of a few instructions without calls, jumps and stack, to stand where a call stood."""
-    return _Compiler(insns, lambda _: 0).inline()
+    return _Compiler(insns).inline()
 
 
 def patch_distance(data: bytearray, at: int, distance: int) -> None:
@@ -174,32 +196,65 @@ def read_thread_pointer() -> bytes:
     return thread_pointer_load(RAX, 0) + b"\xc3"
 
 
+def _machine(insns: Sequence[Insn]) -> Machine:
+    """r9 is a home where no instruction needs it; to save a register takes a push and a pop."""
+    return Machine(homes=int(not any(map(_needs_r9, insns))), saving=2, merges=True)
+
+
+def _needs_r9(insn: Insn) -> bool:
+    match insn.cls:
+        case Class.ALU | Class.ALU64 if insn.opcode & 0xF0 in (Alu.DIV, Alu.MOD):
+            return True
+        case Class.ALU | Class.ALU64:
+            return insn.src == R10 and (insn.opcode != SUM or bool(insn.off))
+        case Class.STX:
+            return insn.src == R10
+        case Class.JMP | Class.JMP32:
+            return R10 in (insn.dst, insn.src)
+    return False
+
+
 class _Compiler:
     """One program while it is translated."""
 
-    def __init__(self, insns: Sequence[Insn], calls: CallTarget) -> None:
-        self._insns, self._calls = insns, calls
-        self._starts = offsets(insns)
+    def __init__(self, insns: Sequence[Insn]) -> None:
+        self._insns = insns
         self._code = Buffer(patch_distance)
-        self._shapes = {shape.start: shape for shape in shapes(insns)}
-        self._shape = self._shapes[0]
-        self._tails = any(shape.tail_calls for shape in self._shapes.values())
+        self._targets: dict[InsnOff, int | bytes] = {}
+        self._tails = False
+        self._line, self._state = Line(InsnOff(0), ()), 0
         self._faults: list[Fault] = []
+        self._size = 0  # bytes between rsp and the end of the BPF stack
 
-    def compile(self) -> Code:
-        for at, insn in zip(self._starts, self._insns, strict=False):
-            if at in self._shapes:
-                self._begin(self._shapes[at])
-            self._code.label(at)
-            self._translate(insn, at)
+    def compile(self, calls: CallTarget) -> Code:
+        program = prepare(self._insns, calls, _machine)
+        self._targets, self._tails = program.targets, program.tails
+        entries = {}
+        for function in program.functions:
+            entries[function.shape.start] = len(self._code)
+            self._begin(function.shape)
+            for step in function.steps:
+                self._step(step)
         data = self._code.finish()
-        entries = {start: self._code.offset(("entry", start)) for start in self._shapes}
         return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
 
     def inline(self) -> bytes:
-        for at, insn in zip(self._starts, self._insns, strict=False):
+        for at, insn in fused(self._insns):
             self._translate(insn, at)
         return self._code.finish()
+
+    def _step(self, step: Step) -> None:
+        self._line, self._state = step.line, step.after
+        self._code.label((step.line.at, step.before))
+        self._extend_frame(step.after & ~step.before)
+        for insn in step.line.insns:
+            self._translate(insn, step.line.at)
+        if step.then is not None:
+            self._code.emit_to(self._goal(step.then), b"\xe9\0\0\0\0")
+
+    def _goal(self, at: int) -> object:
+        """The label of the instruction at `at` in the state of the moment."""
+        return (at, self._state)
 
     # The frame.
 
@@ -214,32 +269,49 @@ class _Compiler:
             code.emit(pop(RCX) + b"\xc3")
         if not shape.start:
             code.label("tail")
-        self._saved = [REGISTERS[register] for register in shape.saved]
-        if self._tails:
-            self._saved.append(R12)
-        if shape.has_frame or self._tails:
-            self._push_frame()
+        self._lay_out(shape)
 
-    def _push_frame(self) -> None:
-        code, shape = self._code, self._shape
-        code.emit(push(RBP) + rr(0x89, RSP, RBP))
-        size = (STACK_BYTES if shape.uses_stack else 0) + (8 if shape.may_goto else 0)
-        size = STACK_BYTES + 8 if shape.may_goto else size
-        size += (size + 8 * len(self._saved)) % 16
-        if size:
-            code.emit(ri(5, RSP, size))
-        for register in self._saved:
-            code.emit(push(register))
+    def _lay_out(self, shape: Shape) -> None:
+        """Sizes and places; nothing is emitted."""
+        self._saved = {1 << register: REGISTERS[register] for register in shape.saved}
         if self._tails:
-            code.emit(rr(0x89, RAX, R12))
-        if shape.may_goto:
-            code.emit(rm(0xC7, 0, RBP, _COUNTER) + struct.pack("<i", MAX_LOOPS))
+            self._saved[TAIL_STATE & ~FRAME] = R12
+        size = shape.stack + 8 * len(self._saved) + (8 if shape.may_goto else 0)
+        below = not shape.calls and size <= _RED_ZONE and not shape.may_goto
+        size += (8 + size) % 16 if shape.calls else 0
+        self._size = 0 if below else size
+        self._lowest = self._size - size + (8 if shape.may_goto else 0)
+
+    def _extend_frame(self, new: int) -> None:
+        """Do what the state was extended by."""
+        emit = self._code.emit
+        if new & FRAME and self._size:
+            emit(ri(5, RSP, self._size))
+        if new & FRAME and self._shape.may_goto:
+            emit(rm(0xC7, 0, RSP, 0) + struct.pack("<i", MAX_LOOPS))
+        for at, (bit, register) in enumerate(self._saved.items()):
+            if new & bit:
+                emit(rm(0x89, register, RSP, self._lowest + 8 * at))
+        if self._tails and new & FRAME:
+            emit(rr(0x89, RAX, R12))
 
     def _pop_frame(self) -> None:
-        if self._shape.has_frame or self._tails:
-            for register in reversed(self._saved):
-                self._code.emit(pop(register))
-            self._code.emit(b"\xc9")
+        for at, (bit, register) in enumerate(self._saved.items()):
+            if self._state & bit:
+                self._code.emit(rm(0x8B, register, RSP, self._lowest + 8 * at))
+        if self._state & FRAME and self._size:
+            self._code.emit(ri(0, RSP, self._size))
+
+    def _value(self, register: int) -> int:
+        """The machine's register that has the value of one; r10 is put into r9."""
+        if register != R10:
+            return REGISTERS[register]
+        self._code.emit(rm(0x8D, R9, RSP, self._size))
+        return R9
+
+    def _place(self, register: int, off: int) -> tuple[int, int]:
+        """The machine's register and offset for an access."""
+        return (RSP, self._size + off) if register == R10 else (REGISTERS[register], off)
 
     # Instructions.
 
@@ -253,12 +325,14 @@ class _Compiler:
                 self._immediate(insn, at)
             case Class.LDX:
                 self._load(insn)
+            case Class.ST if insn.opcode & 0xE0 == Mode.ATOMIC:
+                self._update(insn)
             case Class.ST:
                 self._store_imm(insn)
             case _ if insn.opcode & 0xE0 == Mode.ATOMIC:
                 self._atomic(insn)
             case _:
-                self._store(insn, REGISTERS[insn.src])
+                self._store(insn, self._value(insn.src))
 
     def _immediate(self, insn: Insn, at: int) -> None:
         if insn.src == Pseudo.FUNC:
@@ -272,10 +346,17 @@ class _Compiler:
 
     def _alu(self, insn: Insn) -> None:
         operation, w = Alu(insn.opcode & 0xF0), int(insn.cls == Class.ALU64)
-        dst = REGISTERS[insn.dst]
-        src = REGISTERS[insn.src] if insn.opcode & _SOURCE_X else None
-        emit = self._code.emit
+        dst, emit = REGISTERS[insn.dst], self._code.emit
+        if insn.opcode == SUM and not insn.off and (insn.imm or insn.src == R10):
+            emit(rm(0x8D, dst, *self._place(insn.src, insn.imm)))
+            return
+        if insn.opcode & _SOURCE_X and insn.imm and operation in OPERATIONS:
+            self._operate_on_load(insn, operation, dst, w)
+            return
+        src = self._value(insn.src) if insn.opcode & _SOURCE_X else None
         match operation:
+            case Alu.MOV if src == dst and w and not insn.off:
+                pass
             case Alu.END:
                 self._swap(insn, dst)
             case Alu.NEG:
@@ -298,6 +379,11 @@ class _Compiler:
             case _:
                 emit(rr(_ALU_RR[operation], src, dst, w))
 
+    def _operate_on_load(self, insn: Insn, operation: Alu, dst: int, w: int) -> None:
+        at = len(self._code)
+        self._code.emit(rm(_ALU_RR[operation] + 2, dst, *self._place(insn.src, insn.off), w))
+        self._faults.append(Fault(at, len(self._code), X11))  # which nobody reads
+
     def _swap(self, insn: Insn, dst: int) -> None:
         swaps = insn.cls == Class.ALU64 or insn.opcode & _SOURCE_X
         match insn.imm:
@@ -316,6 +402,8 @@ class _Compiler:
         digit, emit = _SHIFTS[operation], self._code.emit
         if src is None:
             emit(rr(0xC1, digit, dst, w) + bytes([imm & (63 if w else 31)]))
+        elif dst != RCX != src and not self._line.live >> R4 & 1:
+            emit(rr(0x89, src, RCX, 0) + rr(0xD3, digit, dst, w))
         elif dst == RCX:
             emit(rr(0x89, RCX, X11) + (rr(0x89, src, RCX) if src != RCX else b""))
             emit(rr(0xD3, digit, X11, w) + rr(0x89, X11, RCX))
@@ -326,34 +414,40 @@ class _Compiler:
             emit(rr(0xD3, digit, dst, w) + rr(0x89, X11, RCX))
 
     def _divide(self, insn: Insn, dst: int, src: int | None, w: int) -> None:
-        """``div`` takes rdx:rax. By zero the quotient is 0 and the remainder the dividend; by -1
-        nothing is divided, as the lowest number would trap."""
+        """By zero the quotient is 0 and the remainder the dividend; by -1 nothing is divided, as
+        the lowest number would trap."""
         code, emit = self._code, self._code.emit
         modulo, by_sign = insn.opcode & 0xF0 == Alu.MOD, bool(insn.off)
         end, divide, other = code.new_label(), code.new_label(), code.new_label()
         emit(load_imm(X11, insn.imm) if src is None else rr(0x89, src, X11, w))
-        emit(rr(0x85, X11, X11, w))
-        code.emit_to(other, b"\x0f\x85\0\0\0\0")
-        emit(rr(0x89, dst, dst, w) if modulo else rr(0x31, dst, dst, 0))
-        code.emit_to(end, b"\xe9\0\0\0\0")
-        code.label(other)
-        if by_sign:
+        if src is not None or not insn.imm:
+            emit(rr(0x85, X11, X11, w))
+            code.emit_to(other, b"\x0f\x85\0\0\0\0")
+            emit(rr(0x89, dst, dst, w) if modulo else rr(0x31, dst, dst, 0))
+            code.emit_to(end, b"\xe9\0\0\0\0")
+            code.label(other)
+        if by_sign and (src is not None or insn.imm == -1):
             emit(ri(7, X11, -1, w))
             code.emit_to(divide, b"\x0f\x85\0\0\0\0")
             emit(rr(0x31, dst, dst, 0) if modulo else rr(0xF7, 3, dst, w))
             code.emit_to(end, b"\xe9\0\0\0\0")
         code.label(divide)
-        keep_rax, keep_rdx = dst != RAX, dst != RDX
+        self._divide_by_x11(dst, w, modulo=modulo, by_sign=by_sign)
+        code.label(end)
+
+    def _divide_by_x11(self, dst: int, w: int, *, modulo: bool, by_sign: bool) -> None:
+        """``div`` takes rdx:rax and gives both; they are kept if they are read later."""
+        emit, live = self._code.emit, self._line.live
+        keep_rax, keep_rdx = dst != RAX and live >> R0 & 1, dst != RDX and live >> R3 & 1
+        result = RDX if modulo else RAX
         emit(rr(0x89, RAX, X10) if keep_rax else b"")
         emit(rr(0x89, RDX, R9) if keep_rdx else b"")
-        emit(rr(0x89, dst, RAX, w) if keep_rax else b"")
+        emit(rr(0x89, dst, RAX, w) if dst != RAX else b"")
         emit((b"\x48" if w else b"") + b"\x99" if by_sign else rr(0x31, RDX, RDX, 0))
         emit(rr(0xF7, 7 if by_sign else 6, X11, w))
-        emit(rr(0x89, RDX if modulo else RAX, X11, w))
+        emit(rr(0x89, result, dst, w) if result != dst else b"")
         emit(rr(0x89, X10, RAX) if keep_rax else b"")
         emit(rr(0x89, R9, RDX) if keep_rdx else b"")
-        emit(rr(0x89, X11, dst))
-        code.label(end)
 
     def _jump(self, insn: Insn, at: int) -> None:
         operation, w = insn.opcode & 0xF0, int(insn.cls == Class.JMP)
@@ -364,19 +458,20 @@ class _Compiler:
             self._pop_frame()
             code.emit(b"\xc3")
         elif operation == Jmp.JA:
-            code.emit_to(at + 1 + insn.jump_off, b"\xe9\0\0\0\0")
+            code.emit_to(self._goal(at + 1 + insn.jump_off), b"\xe9\0\0\0\0")
         elif operation == Jmp.JCOND:
-            code.emit(rm(0x83, 7, RBP, _COUNTER) + b"\0")
-            code.emit_to(at + 1 + insn.off, b"\x0f\x84\0\0\0\0")
-            code.emit(rm(0xFF, 1, RBP, _COUNTER))
+            code.emit(rm(0x83, 7, RSP, 0) + b"\0")
+            code.emit_to(self._goal(at + 1 + insn.off), b"\x0f\x84\0\0\0\0")
+            code.emit(rm(0xFF, 1, RSP, 0))
         else:
             code.emit(self._compare(insn, Jmp(operation), w))
-            code.emit_to(at + 1 + insn.off, bytes([0x0F, _CONDITIONS[Jmp(operation)], 0, 0, 0, 0]))
+            jump = bytes([0x0F, _CONDITIONS[Jmp(operation)], 0, 0, 0, 0])
+            code.emit_to(self._goal(at + 1 + insn.off), jump)
 
     def _compare(self, insn: Insn, operation: Jmp, w: int) -> bytes:
-        dst = REGISTERS[insn.dst]
+        dst = self._value(insn.dst)
         if insn.opcode & _SOURCE_X:
-            return rr(0x85 if operation == Jmp.JSET else 0x39, REGISTERS[insn.src], dst, w)
+            return rr(0x85 if operation == Jmp.JSET else 0x39, self._value(insn.src), dst, w)
         if operation == Jmp.JSET:
             return rr(0xF7, 0, dst, w) + struct.pack("<i", insn.imm)
         return ri(7, dst, insn.imm, w) if insn.imm else rr(0x85, dst, dst, w)
@@ -384,16 +479,21 @@ class _Compiler:
     def _call(self, insn: Insn, at: int) -> None:
         code = self._code
         if insn.opcode & _SOURCE_X:
-            code.emit(rr(0xFF, 2, REGISTERS[insn.dst], 0))
+            code.emit(rr(0xFF, 2, self._value(insn.dst), 0))
         elif insn.src == CALL_LOCAL:
             if self._tails:
                 code.emit(rr(0x89, R12, RAX))
             code.emit_to(("entry", at + 1 + insn.func_off), b"\xe8\0\0\0\0")
-        elif not insn.src and insn.imm == TAIL_CALL:
+        elif is_tail_call(insn):
             self._tail_call()
         else:
-            target = self._calls(insn)
-            code.emit(target if isinstance(target, bytes) else call_address(target))
+            self._call_outside(self._targets[self._line.at])
+
+    def _call_outside(self, target: int | bytes) -> None:
+        if isinstance(target, bytes):
+            self._code.emit(target)
+        else:
+            self._code.emit_to(self._code.literal(target), b"\xff\x15\0\0\0\0")
 
     def _tail_call(self) -> None:
         """r2 is the map: address of its programs, number of them; r12 points to the count."""
@@ -415,7 +515,7 @@ class _Compiler:
         opcode = _SIGNED_LOADS[size] if by_sign else _LOADS[size]
         at = len(self._code)
         w = int(by_sign or size == Size.DW)
-        self._code.emit(rm(opcode, REGISTERS[insn.dst], REGISTERS[insn.src], insn.off, w))
+        self._code.emit(rm(opcode, REGISTERS[insn.dst], *self._place(insn.src, insn.off), w))
         if insn.src != R10:
             self._faults.append(Fault(at, len(self._code), REGISTERS[insn.dst]))
 
@@ -423,19 +523,28 @@ class _Compiler:
         size = Size(insn.opcode & 0x18)
         opcode, prefix = (0x88 if size == Size.B else 0x89), b"\x66" if size == Size.H else b""
         self._code.emit(
-            rm(opcode, src, REGISTERS[insn.dst], insn.off, int(size == Size.DW), prefix)
+            rm(opcode, src, *self._place(insn.dst, insn.off), int(size == Size.DW), prefix)
         )
 
     def _store_imm(self, insn: Insn) -> None:
         size = Size(insn.opcode & 0x18)
         opcode, prefix = (0xC6 if size == Size.B else 0xC7), b"\x66" if size == Size.H else b""
-        head = rm(opcode, 0, REGISTERS[insn.dst], insn.off, int(size == Size.DW), prefix)
+        head = rm(opcode, 0, *self._place(insn.dst, insn.off), int(size == Size.DW), prefix)
         self._code.emit(head + struct.pack("<i", insn.imm)[: min(size.size_bytes, 4)])
+
+    def _update(self, insn: Insn) -> None:
+        """An operation on memory by a number."""
+        base, off = self._place(insn.dst, insn.off)
+        w, short = int(insn.opcode & 0x18 == Size.DW), -128 <= insn.imm < 128
+        digit = _ALU_RI[OPERATIONS[insn.src]]
+        self._code.emit(rm(0x83 if short else 0x81, digit, base, off, w))
+        self._code.emit(struct.pack("<b" if short else "<i", insn.imm))
 
     def _atomic(self, insn: Insn) -> None:
         """x86 loads acquire and stores release by themselves."""
-        dst, src, emit = REGISTERS[insn.dst], REGISTERS[insn.src], self._code.emit
-        size = Size(insn.opcode & 0x18)
+        emit, size = self._code.emit, Size(insn.opcode & 0x18)
+        place = (0, 0) if insn.imm == Atomic.LOAD_ACQ else self._place(insn.dst, insn.off)
+        src = self._value(insn.src)
         w = int(size == Size.DW)
         match insn.imm:
             case Atomic.LOAD_ACQ:
@@ -443,31 +552,33 @@ class _Compiler:
             case Atomic.STORE_REL:
                 self._store(insn, src)
             case Atomic.XCHG:
-                emit(rm(0x87, src, dst, insn.off, w))
+                emit(rm(0x87, src, *place, w))
             case Atomic.FETCH_ADD:
-                emit(rm(b"\x0f\xc1", src, dst, insn.off, w, b"\xf0"))
+                emit(rm(b"\x0f\xc1", src, *place, w, b"\xf0"))
             case Atomic.CMPXCHG:
-                emit(rm(b"\x0f\xb1", src, dst, insn.off, w, b"\xf0"))
+                emit(rm(b"\x0f\xb1", src, *place, w, b"\xf0"))
                 emit(b"" if w else rr(0x89, RAX, RAX, 0))
+            case op if op & UPDATE:
+                emit(rm(_ALU_RR[Alu(op - UPDATE)], src, *place, w))
             case op if op in _LOCKED:
-                emit(rm(_LOCKED[Atomic(op)], src, dst, insn.off, w, b"\xf0"))
+                emit(rm(_LOCKED[Atomic(op)], src, *place, w, b"\xf0"))
             case op:
                 self._fetch(_LOOPED[Atomic(op)], insn, w)
 
     def _fetch(self, opcode: int, insn: Insn, w: int) -> None:
         """The old value and a new one: compare-and-exchange until nobody came between."""
-        dst, src, emit = REGISTERS[insn.dst], REGISTERS[insn.src], self._code.emit
-        again = self._code.new_label()
+        (base, off), src = self._place(insn.dst, insn.off), self._value(insn.src)
+        emit, again = self._code.emit, self._code.new_label()
         emit(rr(0x89, RAX, X10))
         if insn.dst == R0:
-            dst = X10
+            base = X10
         self._code.label(again)
-        emit(rm(0x8B, RAX, dst, insn.off, w) + rr(0x89, RAX, X11, w))
+        emit(rm(0x8B, RAX, base, off, w) + rr(0x89, RAX, X11, w))
         emit(rr(opcode, X10 if insn.src == R0 else src, X11, w))
-        emit(rm(b"\x0f\xb1", X11, dst, insn.off, w, b"\xf0"))
+        emit(rm(b"\x0f\xb1", X11, base, off, w, b"\xf0"))
         self._code.emit_to(again, b"\x0f\x85\0\0\0\0")
         if insn.src != R0:
             emit(rr(0x89, RAX, src, w) + rr(0x89, X10, RAX))
 
 
-assert REGISTERS[R4] == RCX
+assert (REGISTERS[R3], REGISTERS[R4]) == (RDX, RCX)
