@@ -129,7 +129,7 @@ def _executed(architecture: str, insns: Sequence[Insn], calls: _Calls) -> int:
     code = module.compile_code(insns, calls.target)
     uc.mem_map(CODE, 0x40000)
     uc.mem_map(HELPERS, 0x10000)
-    uc.mem_write(CODE, code.data)
+    uc.mem_write(CODE, code.at(CODE))
     for at, result in enumerate(calls.results):
         uc.mem_write(HELPERS + 16 * at, returns(result))
     count = 0

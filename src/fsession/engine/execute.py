@@ -58,7 +58,7 @@ def _run_native(insns: Sequence[Insn], block: Block) -> int:
     if architecture is None:
         raise UnsupportedError("machine code for this architecture")
     check_code(insns)
-    image = place(architecture.compile_code(insns, _no_call).data)
+    image = place(architecture.compile_code(insns, _no_call))
     try:
         result: int = _PROGRAM(image.address)(block.address, block.size)
     finally:

@@ -86,5 +86,5 @@ def compile_text(text: str, names: Mapping[str, int | bytes]) -> Function:
         return known[insn.imm]
 
     code = architecture().compile_code(assemble(source), target)
-    image = place(code.data)
+    image = place(code)
     return Function(image, code)

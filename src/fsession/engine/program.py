@@ -52,7 +52,7 @@ class EngineProgram:
         insns = [self._lowered(insn) for insn in request.insns]
         check_code(insns)
         self._code: Code = architecture().compile_code(insns, self._call_target)
-        self.image = place(self._code.data)
+        self.image = place(self._code)
         self.image.holds = tuple(self.maps.values())
         self._faults = faults().add(self.image, self._code)
         self._stepped: Stepped | None = None

@@ -77,6 +77,7 @@ _U32 = 0xFFFF_FFFF
 # Plain integers: arithmetic on enum members costs a microsecond, and every pass over a program
 # asks each instruction what it is.
 _CLASS, _OPERATION = 0x07, 0xF0
+_CLASSES = tuple(Class(number) for number in range(8))
 _JUMPS = (int(Class.JMP), int(Class.JMP32))
 _NOT_JUMPS = (int(Jmp.CALL), int(Jmp.EXIT))
 _EXIT = int(Class.JMP | Jmp.EXIT)
@@ -101,7 +102,7 @@ class Insn:
 
     @property
     def cls(self) -> Class:
-        return Class(self.opcode & _CLASS)
+        return _CLASSES[self.opcode & _CLASS]
 
     @property
     def is_lddw(self) -> bool:

@@ -117,7 +117,11 @@ class _Allocation:
         self._depth = max(map(stack_of, self._insns), default=0)
         self._read: dict[tuple[int, int], _Web] = {}
         self._set: dict[tuple[int, int], _Web] = {}
-        self._webs = [web for register in (R0, *_SAVED) for web in self._find(register)]
+        used = 0
+        for here in (*self._flow.reads, *self._flow.sets):
+            used |= here
+        ours = [register for register in (R0, *_SAVED) if used >> register & 1]
+        self._webs = [web for register in ours for web in self._find(register)]
 
     def lines(self) -> list[Line]:
         self._assign()
@@ -157,15 +161,18 @@ class _Allocation:
         flow, count, bit = self._flow, len(self._body), 1 << register
         found: dict[int, _Web] = {}
         for at in range(count):
+            before, behind = roots[at], roots[count + at]
             if flow.reads[at] & bit:
-                web = self._read[at, register] = found.setdefault(roots[at], _Web(register))
+                web = self._read[at, register] = found.get(before) or _Web(register)
+                found[before] = web
                 web.uses.append(at)
-            if flow.sets[at] & bit:
-                web = self._set[at, register] = found.setdefault(roots[count + at], _Web(register))
-                web.defs.append(at)
+            if (flow.sets[at] | flow.live[at]) & bit:
+                web = found.get(behind) or _Web(register)
+                found[behind] = web
                 web.points.add(at)
-            if flow.live[at] & bit:
-                found.setdefault(roots[count + at], _Web(register)).points.add(at)
+                if flow.sets[at] & bit:
+                    self._set[at, register] = web
+                    web.defs.append(at)
         return list(found.values())
 
     # Homes.
@@ -269,7 +276,8 @@ class _Allocation:
                 yield ldx(Size.DW, by, R10, src.slot)
             if dst and dst.slot and target is self._read:
                 yield ldx(Size.DW, to, R10, dst.slot)
-            yield replace(insn, dst=to, src=by)
+            same = (to, by) == (insn.dst, insn.src)
+            yield insn if same else replace(insn, dst=to, src=by)
         if dst and dst.slot and target is self._set:
             yield stx(Size.DW, R10, to, dst.slot)
 

@@ -11,6 +11,7 @@ saved registers, the counter of ``may_goto``, the BPF stack; r10 is counted from
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.allocate import Line, Machine
@@ -97,7 +98,8 @@ _MACHINE = Machine(homes=2, saving=1, groups=tuple(_PAIRS))
 _NEAR_INSNS = 1 << 14  # up to so many, code behind a program is within 1 MiB of each of them
 _LONGEST_STEP = 504  # of a pair that moves sp
 _SOURCE_X = 8
-_RET = 0xD65F03C0
+_RET, _BL = 0xD65F03C0, 0x94000000
+_BL_REACH = 1 << 27
 _RR = {
     Alu.ADD: 0x0B000000,
     Alu.SUB: 0x4B000000,
@@ -257,6 +259,7 @@ class _Compiler:
         self._tails = False
         self._line, self._state = Line(InsnOff(0), ()), 0
         self._faults: list[Fault] = []
+        self._near: list[tuple[int, int]] = []  # ends of calls, and what they call
         self._below = 0  # bytes between sp and the BPF stack's end
 
     def compile(self, calls: CallTarget) -> Code:
@@ -268,8 +271,12 @@ class _Compiler:
             self._begin(function.shape)
             for step in function.steps:
                 self._step(step)
-        data = self._code.finish()
-        return Code(data, entries, self._code.offset("tail"), tuple(self._faults))
+        for target in {target for _, target in self._near}:
+            self._code.label(("far", target))
+            self._load_number(X16, target)
+            self._code.emit(branch_reg(BR, X16))
+        data, tail = self._code.finish(), self._code.offset("tail")
+        return Code(data, entries, tail, tuple(self._faults), partial(_straighten, self._near))
 
     def inline(self) -> bytes:
         self._literals = False
@@ -501,8 +508,8 @@ class _Compiler:
         if not self._literals:
             code.emit(call_address(target))
         else:
-            code.emit_to(code.literal(target), words(0x58000000 | X12))  # ldr of what is near
-            code.emit(branch_reg(BLR, X12))
+            code.emit_to(("far", target), words(_BL))
+            self._near.append((len(code), target))
         code.emit(self._result())
 
     def _result(self) -> bytes:
@@ -598,6 +605,15 @@ class _Compiler:
         else:
             self._code.emit(load_imm(X10, off) + _add_extended(X10, register, X10))
         return X10
+
+
+def _straighten(calls: Sequence[tuple[int, int]], data: bytearray, address: int) -> None:
+    """Calls of what ``bl`` reaches go there, not by way of a jump behind the code."""
+    for end, target in calls:
+        distance = target - (address + end)
+        if -_BL_REACH < distance < _BL_REACH - 4:
+            data[end - 4 : end] = words(_BL)
+            patch_distance(data, end, distance)
 
 
 def _add_extended(rd: int, rn: int, rm: int) -> bytes:

@@ -63,6 +63,15 @@ class Code:
     entries: dict[int, int]
     tail_entry: int = 0
     faults: tuple[Fault, ...] = ()
+    straighten: Callable[[bytearray, int], None] | None = None
+    """Told where the code is to be, makes calls of what is near go there without a detour."""
+
+    def at(self, address: int) -> bytes:
+        """The code for this place; `data` does for any."""
+        data = bytearray(self.data)
+        if self.straighten:
+            self.straighten(data, address)
+        return bytes(data)
 
 
 class Buffer:
@@ -141,13 +150,14 @@ class Image:
             _libc.munmap(self.address, size)
 
 
-def place(data: bytes, near: int = 0, reach: int = 1 << 30) -> Image:
+def place(code: bytes | Code, near: int = 0, reach: int = 1 << 30) -> Image:
     """Code in memory of its own; with `near`, at most `reach` bytes from that address."""
+    data = code if isinstance(code, bytes) else code.data
     size = max(len(data) + -len(data) % _PAGE, _PAGE)
     address = _map_near(near, size, reach) if near else _map(0, size, 0)
     if address is None:
         raise KernelError(f"no free memory within {reach:#x} of {near:#x}", 12)
-    ctypes.memmove(address, data, len(data))
+    ctypes.memmove(address, code if isinstance(code, bytes) else code.at(address), len(data))
     if _libc.mprotect(address, size, mmap.PROT_READ | mmap.PROT_EXEC):
         error = ctypes.get_errno()
         _libc.munmap(address, size)

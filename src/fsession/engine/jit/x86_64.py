@@ -570,14 +570,14 @@ class _Compiler:
         (base, off), src = self._place(insn.dst, insn.off), self._value(insn.src)
         emit, again = self._code.emit, self._code.new_label()
         emit(rr(0x89, RAX, X10))
-        if insn.dst == R0:
+        if base == RAX:
             base = X10
         self._code.label(again)
         emit(rm(0x8B, RAX, base, off, w) + rr(0x89, RAX, X11, w))
-        emit(rr(opcode, X10 if insn.src == R0 else src, X11, w))
+        emit(rr(opcode, X10 if src == RAX else src, X11, w))
         emit(rm(b"\x0f\xb1", X11, base, off, w, b"\xf0"))
         self._code.emit_to(again, b"\x0f\x85\0\0\0\0")
-        if insn.src != R0:
+        if src != RAX:
             emit(rr(0x89, RAX, src, w) + rr(0x89, X10, RAX))
 
 
