@@ -284,5 +284,10 @@ def _comm_of(tid: int) -> bytes:
 
 
 def _membarrier(command: int) -> int:
-    result: int = _libc.syscall(_MEMBARRIER[os.uname().machine], command, 0, 0)
+    result: int = _libc.syscall(_membarrier_number(), command, 0, 0)
     return result
+
+
+@cache
+def _membarrier_number() -> int:
+    return _MEMBARRIER[os.uname().machine]

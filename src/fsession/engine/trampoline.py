@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.code import place, write_code
@@ -42,34 +43,39 @@ PAGE_BYTES = 4096
 
 
 class Graveyard:
-    """Old images, until no thread can be inside."""
+    """Old images, until no thread can be inside.
+
+    They are numbered as they come. Of each thread's block the number is kept that was the last when
+    the thread was seen outside: it is in none of the images up to that one.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Image, set[int]]] = []
+        self._waiting: deque[Image] = deque()
+        self._last = self._last_swept = 0
+        self._outside: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, image: Image) -> None:
-        self.sweep()
-        self._waiting.append((image, self._inside(set(threads().blocks()))))
+        """Of an image that no call enters any more."""
+        self._waiting.append(image)
+        self._last += 1
         self.sweep()
 
     def sweep(self) -> None:
         """Free what nobody is inside of any more."""
-        left = []
-        for image, blocks in self._waiting:
-            blocks = self._inside(blocks) if blocks else blocks
-            if blocks:
-                left.append((image, blocks))
-            else:
-                image.close()
-        self._waiting = left
-
-    def _inside(self, blocks: set[int]) -> set[int]:
-        if not threads().barrier():
-            return blocks  # never freed: nothing says when a thread has left
-        return {block for block in blocks if peek(block + INSIDE) and not peek(block + GONE)}
+        if not self._waiting or not threads().barrier():
+            return  # without barriers nothing says when a thread has left
+        for block in threads().blocks():
+            if not peek(block + INSIDE) or peek(block + GONE):
+                self._outside[block] = self._last
+            else:  # a block that was not there the last time is of a thread that came later
+                self._outside.setdefault(block, self._last_swept)
+        self._last_swept = self._last
+        left = self._last - min(self._outside.values(), default=self._last)
+        while len(self._waiting) > left:
+            self._waiting.popleft().close()
 
 
 class Attached:
