@@ -105,7 +105,7 @@ class FunctionSymbols:
 
     def __init__(self, remembered: Remembered) -> None:
         self._remembered = remembered
-        self._known: bytes | None = None
+        self._found: dict[str, list[Symbol]] = {}  # in vmlinux, by glob
         self._modules: str | None = None
         self._data = b""
 
@@ -113,9 +113,12 @@ class FunctionSymbols:
         if module:
             lines = _lines(self._read(), glob, module.encode())
             return [Symbol(name.decode()) for _, name in lines if not _NO_FUNCTION(name)]
-        if self._known is None:
-            self._known = self._remembered.get(_SYMBOLS)
-        data = self._known or self._read()
+        if glob not in self._found:
+            self._found[glob] = self._find(glob)
+        return self._found[glob]
+
+    def _find(self, glob: str) -> list[Symbol]:
+        data = self._remembered.get(_SYMBOLS) or self._read()
         is_code = _code_test(data)
         return [
             Symbol(name.decode(), is_code(address))
@@ -125,10 +128,10 @@ class FunctionSymbols:
 
     def keep(self) -> None:
         """Remember the symbols of vmlinux, if they were read with their addresses."""
-        if self._known is None and self._data:
-            self._known = b"".join(_OWN_CODE.findall(self._data))
-            if self._known and not self._known.startswith(b"0000000000000000 "):
-                self._remembered.put(_SYMBOLS, self._known)
+        if self._data and self._remembered.get(_SYMBOLS) is None:
+            lines = _OWN_CODE.findall(self._data)
+            if lines and not lines[0].startswith(b"0000000000000000 "):
+                self._remembered.put(_SYMBOLS, b"".join(lines))
 
     def _read(self) -> bytes:
         # A line has the module's address, so one that was loaded again is told from before.
