@@ -1,8 +1,9 @@
 """Attach to every function that `fsession list` calls safe, under load: soak_attach.py [SECONDS].
 
-Runs in a guest, as root. Where the kernel has multi links, all functions are attached at once and
-stay so; else as many as fit are, batch after batch, evenly spread; ``--first`` goes on where an
-earlier run ended. Ends with status 1 if the kernel's log has a warning then that it had not before,
+Runs in a guest, as root. Where the kernel has multi links, all functions are attached at once; else
+they are in batches of functions that lie far apart, each as large as `BATCH`; ``--first`` goes on
+where an earlier run ended, ``--batches`` is how many. The load begins when a batch is attached:
+attaching to one function after the other under load takes a second for each. Ends with status 1 if the kernel's log has a warning then that it had not before,
 if the load stood still, or if a session never ran. A hang is the guest's time limit; the batch that
 it came with is the last line.
 """
@@ -19,7 +20,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fsession.attach import prepare_many, survey
 from fsession.host import Feature
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from fsession.attach import Target
     from fsession.host import Program
 
-BATCH = 100
-ATTACHED_S = 0.5
+BATCH = 4000
 CONTEXT = 30  # lines of the log behind a warning
 COUNTED_S = 3
 FEWEST_FORKS = 20  # of a load that is under way
@@ -125,47 +125,52 @@ def count_runs(*, on: bool) -> None:
     Path("/proc/sys/kernel/bpf_stats_enabled").write_text(f"{on:d}")
 
 
-def at_once(host: KernelHost, targets: Sequence[Target], seconds: float, _: int) -> tuple[int, int]:
+def under_load(programs: Sequence[Program], seconds: float) -> int:
+    """So long; how often the programs ran in the last of it."""
+    with load():
+        time.sleep(seconds)
+        count_runs(on=True)
+        time.sleep(COUNTED_S)
+        count_runs(on=False)
+        return runs(programs)
+
+
+def at_once(host: KernelHost, targets: Sequence[Target], asked: Asked) -> tuple[int, int]:
     """All functions for so long; how many they are, and how often their sessions ran at the end."""
     with prepare_many(session(multi=True), host, {}, targets) as loaded, loaded.attach() as all_:
         count = len(all_.targets)
         print(f"attached to {count} functions by {len(all_.links)} links", flush=True)
         for item in all_.refused:
             print(f"refused: {item.name}: {item.detail}")
-        with load():
-            time.sleep(seconds)
-            count_runs(on=True)
-            time.sleep(COUNTED_S)
-            count_runs(on=False)
-        return count, runs(loaded.programs)
+        return count, under_load(loaded.programs, asked.seconds)
 
 
-def in_batches(
-    host: KernelHost, targets: Sequence[Target], seconds: float, first: int
-) -> tuple[int, int]:
-    """As `at_once`, of batches of functions that lie far apart, until the time is over."""
-    end = time.monotonic() + seconds
-    step = max(1, len(targets) // BATCH)
+def in_batches(host: KernelHost, targets: Sequence[Target], asked: Asked) -> tuple[int, int]:
+    """As `at_once`, of one batch after the other; the time is shared out among all there are."""
+    step = max(1, -(-len(targets) // BATCH))
     count = ran = 0
-    with load():
-        for batch in range(first, step):
-            if time.monotonic() > end:
-                break
-            some = targets[batch::step]
-            print(f"batch {batch} of {step}: {some[0].name} … {some[-1].name}", flush=True)
-            with (
-                prepare_many(session(multi=False), host, {}, some) as prepared,
-                prepared.attach() as attached,
-            ):
-                count += len(attached.targets)
-                for item in attached.refused:
-                    print(f"refused: {item.name}: {item.detail}")
-                time.sleep(ATTACHED_S)
-                count_runs(on=True)
-                time.sleep(ATTACHED_S)
-                count_runs(on=False)
-                ran += runs(prepared.programs)
+    for batch in range(asked.first, min(step, asked.first + asked.batches)):
+        some, start = targets[batch::step], time.monotonic()
+        print(f"batch {batch} of {step}: {some[0].name} … {some[-1].name}", flush=True)
+        with (
+            prepare_many(session(multi=False), host, {}, some) as prepared,
+            prepared.attach() as attached,
+        ):
+            took = time.monotonic() - start
+            print(f"attached to {len(attached.targets)} in {took:.0f} s", flush=True)
+            count += len(attached.targets)
+            for item in attached.refused:
+                print(f"refused: {item.name}: {item.detail}")
+            ran += under_load(prepared.programs, asked.seconds / step)
     return count, ran
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    seconds: float
+    first: int
+    batches: int
 
 
 def main() -> None:
@@ -173,6 +178,7 @@ def main() -> None:
     parser.add_argument("seconds", nargs="?", type=float, default=60)
     parser.add_argument("--functions", default="*", help="pattern of functions")
     parser.add_argument("--first", type=int, default=0, help="batch to begin with")
+    parser.add_argument("--batches", type=int, default=1000, help="how many, at most")
     parser.add_argument("--talk", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.talk:
@@ -184,7 +190,8 @@ def main() -> None:
         print(f"{len(targets)} functions can be traced, {host.description}", flush=True)
         run = at_once if multi else in_batches
         start, made = time.monotonic(), forks()
-        count, ran = run(host, targets, arguments.seconds, arguments.first)
+        asked = Asked(arguments.seconds, arguments.first, arguments.batches)
+        count, ran = run(host, targets, asked)
         made = forks() - made
     print(
         f"{count} functions in {time.monotonic() - start:.0f} s, {made} processes of the load, "

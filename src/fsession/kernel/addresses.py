@@ -18,9 +18,9 @@ class Addresses:
     """/proc/kallsyms as it is when the first name is asked for.
 
     Lines of the kernel itself ascend by their addresses, which all have the same number of digits:
-    a name is found by bisecting the text. To make numbers of all takes longer than it takes the kernel
-    to write them. Lines of modules, which come behind, are sorted when an address is none of
-    the kernel's.
+    a name is found by bisecting the text, as numbers of 200,000 lines would take longer than the
+    kernel takes to write them. Lines of modules, which come behind, are sorted when an address is
+    none of the kernel's.
     """
 
     def __init__(self, path: Path = Path("/proc/kallsyms")) -> None:
