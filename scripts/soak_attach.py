@@ -3,9 +3,11 @@
 Runs in a guest, as root. Where the kernel has multi links, all functions are attached at once; else
 they are in batches of functions that lie far apart, each as large as `BATCH`; ``--first`` goes on
 where an earlier run ended, ``--batches`` is how many. The load begins when a batch is attached:
-attaching to one function after the other under load takes a second for each. Ends with status 1 if the kernel's log has a warning then that it had not before,
-if the load stood still, or if a session never ran. A hang is the guest's time limit; the batch that
-it came with is the last line.
+attaching to one function after the other under load takes a second for each.
+
+Ends with status 1 if the kernel's log has a warning then that it had not before, if the load stood
+still, or if a session never ran. A hang is the guest's time limit; the batch that it came with is
+the last line.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 BATCH = 4000
 CONTEXT = 30  # lines of the log behind a warning
 COUNTED_S = 3
+FILES = 1 << 20
 FEWEST_FORKS = 20  # of a load that is under way
 WARNING = re.compile(
     r"WARNING:|BUG:|Oops|rcu:.*(?:stall|detected)|hung task|soft lockup|general protection"
@@ -183,6 +187,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.talk:
         talk()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     before = len(log())
     with KernelHost() as host:
         targets = survey(host, arguments.functions).targets

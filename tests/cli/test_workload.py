@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,24 @@ def test_what_can_not_be_executed(tmp_path, capfd):
 def test_name_is_the_kernel_s():
     with Workload(["/usr/bin/env", "true"]) as workload:
         assert workload.name == "env"
+
+
+LIMITS = """
+import resource, sys
+from fsession.cli.files import allow_many
+from fsession.cli.workload import Workload
+
+allow_many()
+print(resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)
+with Workload(["sh", "-c", "ulimit -S -n; ulimit -H -n"]) as workload:
+    workload.start()
+    workload.wait()
+"""
+
+
+def test_many_files_are_for_us_and_not_for_the_command():
+    line = f'ulimit -S -n 300; ulimit -H -n 900; exec "{sys.executable}" -c "$1"'
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", LIMITS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "(900, 900)\n300\n900\n"

@@ -103,6 +103,10 @@ _REASONS = {
         "the kernel refuses it: noreturn, on its deny list, or of a prototype it does not take",
         "fsession list NAME says which",
     ),
+    errno.EMFILE: (
+        "this process may have no more open files, and each program and link is one",
+        "ulimit -n 1048576 allows more",
+    ),
     errno.ENODEV: (
         "this kernel is built without what trampolines patch functions by",
         "it needs CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y",

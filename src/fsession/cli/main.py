@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from fsession.cli.files import allow_many
 from fsession.cli.options import Settings
 from fsession.cli.report import exit_status, report
 from fsession.errors import FsessionError
@@ -100,6 +101,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def run(words: list[str]) -> int:
     """Run the command line; its exit status. Errors are told on stderr."""
     settings = Settings()
+    allow_many()
     try:
         with cli.make_context("fsession", [*words] or ["--help"], obj=settings) as context:
             status = cli.invoke(context)

@@ -12,6 +12,7 @@ import signal
 import stat
 from typing import TYPE_CHECKING, NoReturn
 
+from fsession.cli.files import as_before
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def _become(wait_at: int, program: str, words: tuple[str, ...]) -> NoReturn:
     try:
         for number in _DEFAULT_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        as_before()
         if os.read(wait_at, 1):
             os.execv(program, words)
     except KeyboardInterrupt:

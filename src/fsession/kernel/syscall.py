@@ -34,6 +34,9 @@ _CAPABILITIES = {39: "CAP_BPF", 38: "CAP_PERFMON"}  # include/uapi/linux/capabil
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_MORE_FILES = "each program, link and map is an open file of this process: ulimit -n 1048576"
+
+
 class Buffer:
     """Memory that the kernel reads or writes: `address` for an attribute, `bytes()` for us."""
 
@@ -70,6 +73,8 @@ def bpf(cmd: Cmd, attr: bytearray, what: str) -> int:
     failure = KernelError(what, error, log)
     if error == errno.EPERM and (missing := missing_capabilities()):
         failure.add_note(f"this process lacks {' and '.join(missing)}; run as root, or grant them")
+    if error == errno.EMFILE:
+        failure.add_note(_MORE_FILES)
     raise failure
 
 
