@@ -9,6 +9,7 @@ from fsession.verify.memory import load, loaded, signed_load, store
 from fsession.verify.problem import RefusedError
 from fsession.verify.ranges import constant
 from fsession.verify.show import kind_text
+from fsession.verify.special import check_plain
 from fsession.verify.state import Kind, Reg, scalar
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def step_stx(walk: Walk, state: State, insn: Insn) -> int:
         base = state.frame.regs[insn.dst]
         if base.kind == Kind.STACK:  # the copy on the stack is the same value
             value = state.frame.regs[insn.src] = value._replace(id=walk.new_id())
-    store(walk, state, insn.dst, insn.off, size, value)
+    store(walk, state, insn.dst, insn.off, size, value, insn.src)
     return state.at + 1
 
 
@@ -70,7 +71,7 @@ def _atomic(walk: Walk, state: State, insn: Insn, size: int) -> int:
     if size < 4:
         raise RefusedError("invalid atomic operand size")
     walk.readable(state, insn.src)
-    target = _check_atomic_target(walk, state, insn)
+    target = _check_atomic_target(walk, state, insn, size)
     if op == Atomic.CMPXCHG:
         walk.readable(state, 0)
     if target.kind == Kind.STACK and target.range.mask:
@@ -87,8 +88,10 @@ def _atomic(walk: Walk, state: State, insn: Insn, size: int) -> int:
     return state.at + 1
 
 
-def _check_atomic_target(walk: Walk, state: State, insn: Insn) -> Reg:
+def _check_atomic_target(walk: Walk, state: State, insn: Insn, size: int) -> Reg:
     target = walk.readable(state, insn.dst)
+    if target.kind == Kind.MAP_VALUE:
+        check_plain(walk.fields(target.aux), insn.dst, target, insn.off, size)
     if target.kind in (Kind.CTX, Kind.BTF):
         raise RefusedError(
             f"BPF_ATOMIC stores into R{insn.dst} {kind_text(target)} is not allowed",
@@ -105,12 +108,14 @@ def _load_acquire(walk: Walk, state: State, insn: Insn, size: int) -> int:
             f"BPF_ATOMIC loads from R{insn.src} {kind_text(base)} is not allowed",
             regs=(insn.src,),
         )
+    if base.kind == Kind.MAP_VALUE:
+        check_plain(walk.fields(base.aux), insn.src, base, insn.off, size)
     state.frame.regs[dst] = load(walk, state, insn.src, insn.off, size)
     return state.at + 1
 
 
 def _store_release(walk: Walk, state: State, insn: Insn, size: int) -> int:
     value = walk.readable(state, insn.src)
-    _check_atomic_target(walk, state, insn)
+    _check_atomic_target(walk, state, insn, size)
     store(walk, state, insn.dst, insn.off, size, value)
     return state.at + 1

@@ -12,6 +12,7 @@ from fsession.verify.memory import check_region
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
 from fsession.verify.show import kind_text
+from fsession.verify.special import field_at
 from fsession.verify.state import ZERO, Byte, Flag, Kind, Reg, Slot, scalar, slot_bit
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def check_memory(
     if (write or fills) and (reg.flags & Flag.RDONLY or reg.kind == Kind.MAP_KEY):
         raise RefusedError(f"R{number} cannot write into {kind_text(reg)}", regs=(number,))
     check_region(walk, state, number, reg, 0, max(size, 0), write=write or fills)
+    if reg.kind == Kind.MAP_VALUE:
+        field_at(walk.fields(reg.aux), number, reg, 0, max(size, 0), direct=False)
 
 
 def _check_stack(

@@ -53,7 +53,7 @@ def _address(walk: Walk, state: State, insn: Insn) -> Reg:
     if insn.src == Pseudo.NONE:
         return scalar(constant(insn.imm))
     if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE):
-        spec = walk.subject.maps.get(low)
+        spec = walk.maps.get(low)
         if spec is None:
             raise RefusedError(f"fd {low} is not pointing to valid bpf_map")
         if insn.src == Pseudo.MAP_FD:
@@ -66,7 +66,7 @@ def _address(walk: Walk, state: State, insn: Insn) -> Reg:
             raise RefusedError(
                 f"invalid access to map value pointer, value_size={spec.value_size} off={high}"
             )
-        return pointer(Kind.MAP_VALUE, spec, off=high)
+        return pointer(Kind.MAP_VALUE, spec, id=walk.id_of_map(low), off=high)
     if insn.src == Pseudo.FUNC:
         if not walk.subject.funcs:
             raise RefusedError("missing btf func_info", advice="callbacks need the program's BTF")
@@ -129,6 +129,11 @@ _GLOBAL_CALL = -2
 
 def _check_left(state: State) -> None:
     """Nothing is held any more."""
+    if state.lock:
+        raise RefusedError(
+            "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region",
+            advice="call bpf_spin_unlock() on every way out",
+        )
     if state.rcu:
         raise RefusedError(
             "BPF_EXIT instruction in main prog cannot be used inside bpf_rcu_read_lock-ed region",

@@ -145,7 +145,7 @@ def _same_outside(old: State, new: State) -> bool:
 
 
 def _same_refs(compare: Comparison, old: State, new: State) -> bool:
-    return all(
+    return compare.same_id(old.lock, new.lock) and all(
         before.what == now.what and compare.same_id(before.id, now.id)
         for before, now in zip(old.refs, new.refs, strict=True)
     )

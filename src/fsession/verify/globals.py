@@ -58,6 +58,11 @@ def call_global(walk: Walk, state: State, start: int) -> int:
     assert types is not None
     for number, contract in enumerate(_contracts(walk.subject, start), 1):
         _check_argument(walk, state, number, contract)
+    if state.lock:
+        raise RefusedError(
+            "global function calls are not allowed while holding a lock,\n"
+            "use static function instead"
+        )
     if state.rcu or state.preempt:
         raise NotJudgedError("a global function called inside a section")
     regs = state.frame.regs

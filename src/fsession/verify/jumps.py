@@ -152,8 +152,8 @@ def mark_null(walk: Walk, state: State, known: Reg, *, is_null: bool) -> None:
             return reg
         if is_null:
             return scalar(ZERO)
-        kept_id = reg.id if reg.ref or (reg.kind == Kind.MAP_VALUE and walk.has_lock(reg)) else 0
-        return reg._replace(flags=reg.flags & ~Flag.MAYBE_NULL, id=kept_id)
+        named = reg.ref or (reg.kind == Kind.MAP_VALUE and walk.has_lock(reg.aux))
+        return reg._replace(flags=reg.flags & ~Flag.MAYBE_NULL, id=reg.id if named else 0)
 
     state.change(marked)
     if is_null and known.ref and known.id == known.ref:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from fsession.uapi import MapType
 from fsession.verify import stack
 from fsession.verify.context import load_context
+from fsession.verify.kept import load_kept, store_kept
 from fsession.verify.map_fields import load_field, struct_of_map
 from fsession.verify.problem import RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import UNKNOWN, Range, constant, sign_extended, unsigned_range
 from fsession.verify.show import kind_text
+from fsession.verify.special import field_at
 from fsession.verify.state import Flag, Kind, Reg, scalar
 from fsession.verify.structs import load_member
 
@@ -45,6 +47,9 @@ def load(walk: Walk, state: State, number: int, off: int, size: int) -> Reg:
         return load_member(walk, state, number, reg, off, size)
     if kind == Kind.MAP_VALUE:
         check_region(walk, state, number, reg, off, size, write=False)
+        field = field_at(walk.fields(reg.aux), number, reg, off, size, direct=True)
+        if field is not None:
+            return load_kept(walk, state, field)
         return _map_constant(reg, off, size) or scalar(loaded(size))
     if kind == Kind.MEM:
         check_region(walk, state, number, reg, off, size, write=False)
@@ -57,8 +62,10 @@ def load(walk: Walk, state: State, number: int, off: int, size: int) -> Reg:
     raise _no_memory(number, reg)
 
 
-def store(walk: Walk, state: State, number: int, off: int, size: int, value: Reg) -> None:
-    """``*(size *)(rN + off) = value``."""
+def store(
+    walk: Walk, state: State, number: int, off: int, size: int, value: Reg, src: int | None = None
+) -> None:
+    """``*(size *)(rN + off) = value``, which is that of register `src` if it is not a constant."""
     reg = walk.readable(state, number)
     kind = reg.kind
     if kind == Kind.STACK:
@@ -89,6 +96,10 @@ def store(walk: Walk, state: State, number: int, off: int, size: int, value: Reg
     if kind not in (Kind.MAP_VALUE, Kind.MEM):
         raise _no_memory(number, reg)
     check_region(walk, state, number, reg, off, size, write=True)
+    if kind == Kind.MAP_VALUE:
+        field = field_at(walk.fields(reg.aux), number, reg, off, size, direct=True)
+        if field is not None:
+            store_kept(walk, state, field, value, src)
 
 
 def _no_memory(number: int, reg: Reg) -> RefusedError:

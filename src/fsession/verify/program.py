@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsession.btf.types import Struct, TypeId, Union
 from fsession.isa.insn import InsnOff
 from fsession.isa.opcode import Pseudo
 from fsession.uapi import AttachType, ProgType
 from fsession.verify.map_rules import check_sleepable_map
 from fsession.verify.problem import NotJudgedError, RefusedError
+from fsession.verify.special import LOCK, TIMER, special_fields
 from fsession.verify.state import MAX_FRAMES
 from fsession.verify.targets import check_target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fsession.btf.catalog import Types
     from fsession.btf.types import FuncProto
     from fsession.spec import MapSpec
     from fsession.verify.limits import Limits
+    from fsession.verify.special import Field
     from fsession.verify.subject import Subject
 
 __all__ = ["check_depth", "check_program"]
@@ -35,10 +35,7 @@ _TRACING = {
     AttachType.TRACE_FEXIT_MULTI: (7, 2),
     **_SESSIONS,
 }
-_FIELDS = (
-    "bpf_spin_lock", "bpf_timer", "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node",
-    "bpf_refcount", "bpf_wq", "bpf_task_work", "bpf_res_spin_lock",
-)  # fmt: skip
+_LOCK_SLEEPABLE, _TIMER_EVERYWHERE = (6, 7), (7, 0)
 _STACK = 512
 _NOT_TRACEABLE = ("do_exit", "do_group_exit", "kthread_complete_and_exit", "kthread_exit")
 _EXITS = tuple(f"__{abi}_sys_{name}" for abi in ("ia32", "x64") for name in ("exit", "exit_group"))
@@ -68,7 +65,7 @@ def check_program(subject: Subject, limits: Limits) -> None:
     for number in used:
         spec = subject.maps.get(number)
         if spec is not None:
-            _check_map(subject, spec)
+            _check_map(subject, spec, limits)
 
 
 def _check_tracing(subject: Subject, limits: Limits) -> None:
@@ -104,35 +101,23 @@ def _is_variadic(proto: FuncProto) -> bool:
     return bool(proto.params) and not proto.params[-1].type
 
 
-def _check_map(subject: Subject, spec: MapSpec) -> None:
+def _check_map(subject: Subject, spec: MapSpec, limits: Limits) -> None:
     if subject.sleepable:
         check_sleepable_map(spec)
-    if subject.own_types is not None and spec.value_type:
-        field = _special(subject.own_types, spec.value_type)
-        if field:
-            raise NotJudgedError(f"map '{spec.name}', whose values have a {field}")
+    if spec.inner is not None and special_fields(spec.inner, subject.own_types):
+        raise NotJudgedError(f"map '{spec.name}', whose inner maps have special fields")
+    for field in special_fields(spec, subject.own_types):
+        _check_field(subject, field, limits)
 
 
-def _special(types: Types, id: TypeId, depth: int = 0) -> str:
-    """The first field of a map's value that has rules of its own; "" for none."""
-    from fsession.btf.types import Array, Ptr, TypeTag
-
-    kind = types[types.strip(id)]
-    if isinstance(kind, Array):
-        return _special(types, kind.type, depth + 1)
-    if isinstance(kind, Ptr):
-        target = types[kind.type]
-        tagged = isinstance(target, TypeTag) and target.name.startswith(("kptr", "percpu_kptr"))
-        return "kptr" if tagged or isinstance(target, TypeTag) else ""
-    if not isinstance(kind, Struct | Union) or depth > 16:
-        return ""
-    if kind.name in _FIELDS:
-        return kind.name
-    for member in kind.members:
-        found = _special(types, member.type, depth + 1)
-        if found:
-            return found
-    return ""
+def _check_field(subject: Subject, field: Field, limits: Limits) -> None:
+    traces = subject.type == ProgType.TRACING
+    if field.kind == LOCK and not traces:
+        raise RefusedError("tracing progs cannot use bpf_spin_lock yet")
+    if field.kind == LOCK and subject.sleepable and limits.version < _LOCK_SLEEPABLE:
+        raise RefusedError("sleepable progs cannot use bpf_spin_lock yet")
+    if field.kind == TIMER and not traces and limits.version < _TIMER_EVERYWHERE:
+        raise RefusedError("tracing progs cannot use bpf_timer yet")
 
 
 def check_depth(used: Mapping[int, int], calls: Mapping[InsnOff, tuple[InsnOff, ...]]) -> None:

@@ -184,6 +184,7 @@ class State:
         "at",
         "frames",
         "goto_depth",
+        "lock",
         "loops",
         "parent",
         "path",
@@ -199,6 +200,7 @@ class State:
         self.refs: tuple[Ref, ...] = ()
         self.rcu = 0
         self.preempt = 0
+        self.lock = 0  # the id of the value whose lock is held
         self.goto_depth = 0
         self.loops = 0
         self.parent: Checkpoint | None = None
@@ -213,7 +215,7 @@ class State:
         made = State.__new__(State)
         made.at, made.frames = self.at, [frame.copy() for frame in self.frames]
         made.refs, made.rcu, made.preempt = self.refs, self.rcu, self.preempt
-        made.goto_depth, made.loops = self.goto_depth, self.loops
+        made.goto_depth, made.loops, made.lock = self.goto_depth, self.loops, self.lock
         made.parent, made.written, made.path = self.parent, self.written, self.path
         return made
 

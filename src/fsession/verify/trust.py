@@ -41,8 +41,8 @@ _TRUSTED_OR_NULL = {"socket": {"sk"}}
 
 
 def in_rcu(walk: Walk, state: State) -> bool:
-    """A program that can't sleep is in an RCU section as a whole."""
-    return bool(state.rcu) or not walk.subject.sleepable
+    """A program that can't sleep is in an RCU section as a whole; a lock is one, too."""
+    return bool(state.rcu or state.lock) or not walk.subject.sleepable
 
 
 def is_trusted(reg: Reg) -> bool:

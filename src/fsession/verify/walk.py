@@ -6,6 +6,7 @@ control may go two ways, a copy is put aside for later; the last one put aside i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Class
@@ -13,6 +14,7 @@ from fsession.verify.equal import covers, same
 from fsession.verify.problem import RefusedError
 from fsession.verify.prune import Checkpoint, followed, rebased
 from fsession.verify.ranges import UNKNOWN
+from fsession.verify.special import LOCK, special_fields
 from fsession.verify.state import (
     MAX_FRAMES,
     Frame,
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fsession.isa.insn import Insn
+    from fsession.spec import MapSpec
     from fsession.verify.limits import Limits
+    from fsession.verify.special import Field
     from fsession.verify.structure import Structure
     from fsession.verify.subject import Subject
 
@@ -69,6 +73,11 @@ class Walk:
             insn is not None and insn.opcode & 7 in _JUMP_CLASSES for insn in structure.code
         )
         self._kinds: dict[int, Kind] = {}
+        # Each map has a spec of its own, so that pointers tell which one they are of.
+        self.maps = {number: replace(spec) for number, spec in subject.maps.items()}
+        self._fields: dict[int, tuple[Field, ...]] = {}
+        self._specs: list[MapSpec] = []  # so that no other gets the same id()
+        self._map_ids: dict[int, int] = {}
         self.globals: dict[int, None] = {}
         self._points: dict[int, list[Checkpoint]] = {}
         self._pending: list[State] = []
@@ -139,8 +148,25 @@ class Walk:
 
         state.change(ended)
 
-    def has_lock(self, reg: Reg) -> bool:
-        return False
+    def fields(self, spec: MapSpec) -> tuple[Field, ...]:
+        """The fields of a map's values that have rules of their own."""
+        found = self._fields.get(id(spec))
+        if found is None:
+            found = special_fields(spec, self.subject.own_types)
+            self._fields[id(spec)] = found
+            self._specs.append(spec)
+        return found
+
+    def has_lock(self, spec: MapSpec) -> bool:
+        return any(field.kind == LOCK for field in self.fields(spec))
+
+    def id_of_map(self, number: int) -> int:
+        """What the lock is known by in a value whose address is in the program; 0: it has none."""
+        if not self.has_lock(self.maps[number]):
+            return 0
+        if number not in self._map_ids:
+            self._map_ids[number] = self.new_id()
+        return self._map_ids[number]
 
     def use_stack(self, depth: int, bytes: int) -> None:
         """Note how deep the stack of a frame's function goes, for all frames together."""
