@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fsession.engine.faults import faults
 from fsession.engine.maps import LOCK, STORAGE_DELETE, STORAGE_GET, UNLOCK
 from fsession.engine.native import Function, architecture, compile_text
-from fsession.engine.stacks import STACK_CALLS, get_stack
+from fsession.engine.stacks import STACK_CALLS, stack_call
 from fsession.engine.threads import COOKIE, CPU, FAULT, PID, TASK, threads
 from fsession.isa.asm import assemble
 
@@ -465,7 +465,7 @@ def inline(name: str) -> bytes | None:
 @cache
 def function(name: str) -> Function | None:
     """The function; None if the engine has none of this name."""
-    text = get_stack() if name in STACK_CALLS else FUNCTIONS.get(name)
+    text = stack_call(name) if name in STACK_CALLS else FUNCTIONS.get(name)
     if text is None:
         return None
     made = compile_text(text, _parts())
@@ -486,6 +486,7 @@ class _Parts(dict[str, "int | bytes"]):
 
 _PARTS = {
     "thread": "",
+    "get_stack": "",
     "lock": LOCK,
     "unlock": UNLOCK,
     "reserve": FUNCTIONS["bpf_ringbuf_reserve"],
@@ -503,6 +504,10 @@ def _part(name: str) -> int | bytes:
     if name == "thread":
         load: bytes = threads().load
         return load
+    if name == "get_stack":
+        whole = function("bpf_get_stack")
+        assert whole
+        return whole.address
     made = compile_text(_PARTS[name], _parts())
     _kept.append(made)
     return made.address

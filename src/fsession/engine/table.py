@@ -18,6 +18,7 @@ from fsession.engine.maps import (
 from fsession.engine.memory import Block, peek, poke
 from fsession.engine.native import Function, compile_text
 from fsession.engine.ringbuf import RingMemory
+from fsession.engine.stackmap import StackTraces, check_stack_map
 from fsession.engine.storage import TaskStorage
 from fsession.engine.threads import CPU, CPU_COUNT, threads
 from fsession.errors import BadInputError, KernelError
@@ -39,8 +40,8 @@ HASHES = {
     MapType.LRU_HASH: "lru_hash",
     MapType.LRU_PERCPU_HASH: "lru_percpu_hash",
 }
-_UNREAD = (MapType.RINGBUF, MapType.PROG_ARRAY, MapType.STACK_TRACE)
-_OTHERS = (*_UNREAD, MapType.TASK_STORAGE)
+_UNREAD = (MapType.RINGBUF, MapType.PROG_ARRAY)
+_OTHERS = (*_UNREAD, MapType.TASK_STORAGE, MapType.STACK_TRACE)
 _PER_CPU = (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH)
 _HEADER_BYTES = 128
 _MOST_BYTES = 1 << 32
@@ -74,6 +75,7 @@ class EngineMap:
         kind = _ARRAYS.get(spec.type) or HASHES.get(spec.type) or "none"
         self._code: MapCode = map_code(kind, CPU_COUNT)
         self._storage = TaskStorage(self._what("create")) if self._is_storage else None
+        self._stacks = StackTraces(spec) if spec.type is MapType.STACK_TRACE else None
         self._values, self._buckets = self._make_memory()
         self._header = Block(_HEADER_BYTES)
         self._fill_header()
@@ -92,6 +94,9 @@ class EngineMap:
     def _make_memory(self) -> tuple[Block, Block]:
         spec = self._spec
         whole = self._step * (self._cpus or 1)
+        if self._stacks:
+            self._entry = whole
+            return self._stacks.values, self._stacks.buckets
         if spec.type in HASHES:
             buckets = 1 << max(spec.max_entries - 1, 1).bit_length()
             self._entry = HASH_HEAD_BYTES + aligned(spec.key_size) + whole
@@ -117,7 +122,8 @@ class EngineMap:
             64: self._entry,
             88: self._buckets.address,
             96: 1 if spec.type in HASHES else 0,
-            112: self._buckets.size // 4 - 1,
+            112: len(self._stacks) - 1 if self._stacks else self._buckets.size // 4 - 1,
+            **(self._stacks.words if self._stacks else {}),
         }
         for at, value in words.items():
             poke(self._header.address + at, 8, value)
@@ -186,6 +192,8 @@ class EngineMap:
     def lookup(self, key: bytes, *, flags: int = 0) -> bytes | None:
         """The value, of all CPUs for a per-CPU map; None if there is no such key."""
         self._check_readable(flags)
+        if self._stacks:
+            return self._stacks.get(self.address, int.from_bytes(self._key(key).read(), "little"))
         address = self._stored(key) if self._storage else self._find(key)
         if address is None:
             return None
@@ -277,6 +285,8 @@ class EngineMap:
             task = self._storage.task(self._key(key).read(), self._what("delete"))
             return task is not None and not _errno(_storage_code()[1](self.address, task))
         place = self._key(key)
+        if self._stacks:
+            return self._stacks.remove(self.address, peek(place.address, 4), self._what("delete"))
         error = _errno(self._code.delete(self.address, place.address))
         if error and error != -errno.ENOENT:
             raise KernelError(f"delete in map '{self.name}'", -error)
@@ -293,6 +303,9 @@ class EngineMap:
         """All keys. A map that is changed meanwhile may give some twice or not at all."""
         if self._storage:
             raise KernelError(f"list keys of map '{self.name}'", errno.EOPNOTSUPP)
+        if self._stacks:
+            yield from (id.to_bytes(4, "little") for id in self._stacks.ids())
+            return
         if self.type not in HASHES:
             yield from (at.to_bytes(4, "little") for at in range(self.max_entries))
             return
@@ -405,6 +418,8 @@ def _check(spec: MapSpec) -> None:
         and not (spec.max_entries and spec.value_size and spec.key_size)
     ):
         raise KernelError(what, errno.EINVAL)
+    if spec.type is MapType.STACK_TRACE:
+        check_stack_map(spec, what)
     if spec.type is MapType.TASK_STORAGE:
         _check_storage(spec, what)
     cpus = CPU_COUNT if spec.type in _PER_CPU else 1
