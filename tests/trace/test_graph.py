@@ -6,17 +6,11 @@ import pytest
 
 from fsession.errors import BadInputError
 from fsession.spec import KfuncCall, MapRef, MapValueRef
+from fsession.trace import graph_record
 from fsession.trace.event import Place
 from fsession.trace.graph_decode import Begun, GraphDecoder
-from fsession.trace.graph_program import (
-    CurrentTask,
-    NoLevel,
-    PerCpu,
-    RootFilters,
-    graph_cookie,
-    graph_maps,
-    graph_program,
-)
+from fsession.trace.graph_level import CurrentTask, NoLevel, PerCpu
+from fsession.trace.graph_program import Making, RootFilters, graph_maps, graph_program
 from fsession.trace.graph_record import (
     COUNTS_STRUCT,
     HEADER,
@@ -25,6 +19,7 @@ from fsession.trace.graph_record import (
     GraphCounts,
     Kind,
     State,
+    graph_cookie,
 )
 from fsession.uapi import MapType
 
@@ -82,19 +77,26 @@ def test_the_parent_of_a_root_stands_in_front_of_the_frames():
     assert 1 << Frame.SHIFT == Frame.BYTES
 
 
+def test_what_is_copied_together_stands_together():
+    assert Frame.PARENT - Frame.ORDER == graph_record.PARENT - graph_record.ORDER == 4
+    assert State.DEPTH - State.NEXT_ORDER == graph_record.DEPTH - graph_record.NEXT == 4
+
+
 LEVELS = [PerCpu(5), PerCpu(5, 8), CurrentTask(8), NoLevel()]
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=repr)
 @pytest.mark.parametrize("filters", [RootFilters(), RootFilters(1, 2, b"ping", 3)], ids=repr)
 @pytest.mark.parametrize("slots", [0, 1, 12])
-def test_program(slots, level, filters):
-    spec = graph_program(slots, level, filters)
+@pytest.mark.parametrize("words", [None, 7])
+def test_program(slots, level, filters, words):
+    spec = graph_program(Making(slots, level, filters, words=words, alone=bool(slots)))
     names = {item.name for item in graph_maps(4096)}
     used = {item.map for item in spec.relocs if isinstance(item, MapRef | MapValueRef)}
     assert used == names
     kfuncs = {item.name for item in spec.relocs if isinstance(item, KfuncCall)}
-    assert kfuncs == {"bpf_session_is_return", "bpf_session_cookie"}
+    cast = {"bpf_rdonly_cast"} if slots and words else set()
+    assert kfuncs == {"bpf_session_is_return", "bpf_session_cookie"} | cast
 
 
 def test_maps_of_tasks_have_types():
@@ -104,5 +106,5 @@ def test_maps_of_tasks_have_types():
 
 
 def test_cookie():
-    assert graph_cookie(5, root=False) == 5
-    assert graph_cookie(5, root=True) == 5 | 1 << 32
+    assert graph_cookie(5, 3, root=False) == 5 | 3 << 40
+    assert graph_cookie(5, 3, root=True) == 5 | 3 << 40 | 1 << 48

@@ -9,7 +9,7 @@ from fsession.host import Feature
 from fsession.trace import Call
 from fsession.trace.graph_decode import Begun
 from fsession.trace.graph_program import GRAPH_COUNTS_MAP
-from fsession.trace.graph_record import COUNTS_STRUCT, HEADER, NO_PARENT, Kind
+from fsession.trace.graph_record import COUNTS_STRUCT, HEADER, NO_PARENT, Kind, graph_cookie
 from fsession.tracer.graph import graph
 from fsession.uapi import AttachType
 from tracer.test_tracer import NO_MULTI, ONLY_SPLIT, Host
@@ -35,7 +35,7 @@ def alone(host, *names, **options):
 
 def test_a_root_alone(host):
     with alone(host) as trees:
-        assert [list(functions.values()) for _, functions in host.links] == [[1 << 32]]
+        assert [list(functions.values()) for _, functions in host.links] == [[graph_cookie(0, 1, root=True)]]
         host.sent = [record(ret=7)]
         (call,) = trees.read(0)
         assert (call.function, call.ret, call.duration_ns) == ("icmp_rcv", 7, 2000)
@@ -46,7 +46,9 @@ def test_several_roots_by_one_program(host):
     with alone(host, "icmp_rcv", "tick") as trees:
         ((attach_type, cookies),) = host.links
         assert attach_type == AttachType.TRACE_FSESSION_MULTI
-        assert sorted(cookies.values()) == [1 << 32, 1 << 32 | 1]
+        assert sorted(cookies.values()) == [
+            graph_cookie(1, 0, root=True), graph_cookie(0, 1, root=True),
+        ]
         assert trees.summary.programs == trees.summary.links == 1
 
 

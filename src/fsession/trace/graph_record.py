@@ -21,21 +21,23 @@ a reader knows of every call that it has no record of. `parent` of a root is `NO
 The state of a tree, one for each task and, as interrupts are no part of the task they hit, one for
 softirqs, hard interrupts and NMIs on each CPU::
 
-    byte  0      8          16         32      36           40     44    48            56        64
-    +------+----------+----------+-------+------------+------+-----+-----------+---------+---------
-    | tree | pid_tgid | comm     | depth | next_order | busy |     | NO_PARENT | scratch | frames
-    | u64  | u64      | char[16] | u32   | u32        | u32  |     | u32, u32  | u64     | of 32
-    +------+----------+----------+-------+------------+------+-----+-----------+---------+---------
+    byte  0      8          16         32           36      40     44    48          52    64
+    +------+----------+----------+------------+-------+------+-----+-----------+-----+--------
+    | tree | pid_tgid | comm     | next_order | depth | busy |     | NO_PARENT |     | frames
+    | u64  | u64      | char[16] | u32        | u32   | u32  |     | u32       |     | of 32
+    +------+----------+----------+------------+-------+------+-----+-----------+-----+--------
 
-    a frame:  0       8          16      20       24         28
-    +---------+----------+-------+--------+----------+------+
-    | context | start_ns | order | parent | function | sent |
-    | u64     | u64      | u32   | u32    | u32      | u32  |
-    +---------+----------+-------+--------+----------+------+
+    a frame:  0       8          16      20       24         28     29      30     31
+    +---------+----------+-------+--------+----------+------+-------+------+-----+
+    | context | start_ns | order | parent | function | sent | slots | root |     |
+    | u64     | u64      | u32   | u32    | u32      | u8   | u8    | u8   |     |
+    +---------+----------+-------+--------+----------+------+-------+------+-----+
 
 `NO_PARENT` stands where the order of a frame in front of the first would be. `context` is the
 address of the trampoline's frame: it tells a call from all others under way, and those further up
-the stack have higher ones.
+the stack have higher ones. The last 8 bytes of a frame are the attach cookie of its function:
+`graph_cookie`. What is copied together stands together: `order` and `parent`, `next_order` and
+`depth` are so in records, too.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ __all__ = [
     "PARENT",
     "PID_TGID",
     "RESULT",
+    "ROOT_BIT",
     "SLOTS",
     "START_NS",
     "TREE",
@@ -68,6 +71,7 @@ __all__ = [
     "Kind",
     "State",
     "count_ends",
+    "graph_cookie",
     "record_bytes",
 ]
 
@@ -108,9 +112,7 @@ class Kind:
 class State:
     """Offsets in a tree's state, in bytes."""
 
-    TREE, PID_TGID, COMM, DEPTH, NEXT_ORDER, BUSY, FIRST_PARENT, SCRATCH = (
-        *(0, 8, 16, 32, 36, 40, 48, 56),
-    )
+    TREE, PID_TGID, COMM, NEXT_ORDER, DEPTH, BUSY, FIRST_PARENT = 0, 8, 16, 32, 36, 40, 48
     FRAMES = 64
     BYTES = FRAMES + 32 * MAX_DEPTH
 
@@ -118,9 +120,18 @@ class State:
 class Frame:
     """Offsets in a frame, in bytes, and its size as a shift."""
 
-    CONTEXT, START_NS, ORDER, PARENT, FUNCTION, SENT = 0, 8, 16, 20, 24, 28
+    CONTEXT, START_NS, ORDER, PARENT, FUNCTION, SENT, SLOTS = 0, 8, 16, 20, 24, 28, 29
     BYTES = 32
     SHIFT = 5
+
+
+ROOT_BIT = 48
+"""Of an attach cookie; none is above it."""
+
+
+def graph_cookie(index: int, slots: int, *, root: bool) -> int:
+    """The attach cookie of the function with this index in records, and so many argument words."""
+    return index | slots << 8 * (Frame.SLOTS - Frame.FUNCTION) | root << ROOT_BIT
 
 
 @frozen

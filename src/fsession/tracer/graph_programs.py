@@ -6,21 +6,19 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from fsession.attach import prepare_many
-from fsession.btf.types import Struct, Union, Var
+from fsession.attach import Strategy, prepare_many
+from fsession.btf.types import Func, Struct, Union, Var
 from fsession.errors import AttachError
+from fsession.trace.graph_level import CurrentTask, NoLevel, PerCpu
 from fsession.trace.graph_program import (
     GRAPH_COUNTS_MAP,
     KERNEL_STACK_BYTES,
-    CurrentTask,
-    NoLevel,
-    PerCpu,
-    graph_cookie,
+    Making,
     graph_maps,
     graph_program,
     state_types,
 )
-from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts, record_bytes
+from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts, graph_cookie, record_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,10 +27,11 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
     from fsession.host import Host, Map
-    from fsession.trace.graph_program import Level, RootFilters
+    from fsession.trace.graph_level import Level
+    from fsession.trace.graph_program import RootFilters
     from fsession.tracer.graph_selection import GraphSelection
 
-__all__ = ["GraphPrograms", "level_of"]
+__all__ = ["GraphPrograms", "level_of", "words_of"]
 
 _FIRST_KEY = bytes(4)
 _USER_STACK_BYTES = 1 << 30  # a thread's may be as large as it likes
@@ -56,11 +55,10 @@ class GraphPrograms:
                 made = host.create_map(map_spec, types)
                 self._stack.callback(made.close)
                 self.maps[map_spec.name] = made
-            slots = max(target.slots for target in targets)
-            stack_bytes = KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES
-            spec = graph_program(slots, level_of(host.types("")), filters, stack_bytes)
-            self.record_bytes = record_bytes(slots)
+            making = _making(host, selection, filters)
+            self.record_bytes = record_bytes(making.slots)
             strategy = selection.plan.strategy
+            spec = graph_program(making)
             self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
             self._stack.callback(self._prepared.close)
             self._stack = self._stack.pop_all()
@@ -70,7 +68,7 @@ class GraphPrograms:
         roots = self._selection.roots
         index = {target.name: at for at, target in enumerate(self._selection.targets)}
         cookies = [
-            graph_cookie(index[target.name], root=target.name in roots)
+            graph_cookie(index[target.name], target.slots, root=target.name in roots)
             for target in self._prepared.targets
         ]
         self._attachment = self._prepared.attach(cookies=cookies)
@@ -119,6 +117,24 @@ class GraphPrograms:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+
+def _making(host: Host, selection: GraphSelection, filters: RootFilters) -> Making:
+    types = host.types("")
+    slots = max(target.slots for target in selection.targets)
+    stack_bytes = KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES
+    places = {(target.module, target.program is None) for target in selection.targets}
+    alone = selection.plan.strategy is Strategy.MULTI and len(places) == 1
+    return Making(slots, level_of(types), filters, stack_bytes, words_of(types, slots), alone)
+
+
+def words_of(types: Types, slots: int) -> TypeId | None:
+    """A struct of the kernel that begins with at least so many words, if one can read as such."""
+    registers = types.find("pt_regs", Struct)
+    if registers is None or types.find("bpf_rdonly_cast", Func) is None:
+        return None
+    kind = types[registers]
+    return registers if isinstance(kind, Struct) and kind.size >= 8 * slots else None
 
 
 def level_of(types: Types) -> Level:
