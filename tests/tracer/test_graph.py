@@ -35,7 +35,9 @@ def alone(host, *names, **options):
 
 def test_a_root_alone(host):
     with alone(host) as trees:
-        assert [list(functions.values()) for _, functions in host.links] == [[graph_cookie(0, 1, root=True)]]
+        assert [list(functions.values()) for _, functions in host.links] == [
+            [graph_cookie(0, 1, root=True)]
+        ]
         host.sent = [record(ret=7)]
         (call,) = trees.read(0)
         assert (call.function, call.ret, call.duration_ns) == ("icmp_rcv", 7, 2000)
@@ -47,7 +49,8 @@ def test_several_roots_by_one_program(host):
         ((attach_type, cookies),) = host.links
         assert attach_type == AttachType.TRACE_FSESSION_MULTI
         assert sorted(cookies.values()) == [
-            graph_cookie(1, 0, root=True), graph_cookie(0, 1, root=True),
+            graph_cookie(1, 0, root=True),
+            graph_cookie(0, 1, root=True),
         ]
         assert trees.summary.programs == trees.summary.links == 1
 

@@ -41,7 +41,7 @@ from fsession.trace.graph_code import (
     take,
     task_state,
 )
-from fsession.trace.graph_level import LEVEL_BITS, find_level
+from fsession.trace.graph_level import LEVEL_BITS, load_level, number_level
 from fsession.trace.graph_record import MAX_DEPTH, ROOT_BIT, Frame, GraphCounts, Kind, State
 from fsession.uapi import FuncId
 
@@ -69,8 +69,7 @@ def build_entry(code: Code, making: Making) -> None:
     code.emit(mov(R1, R6))
     code.helper(FuncId.get_attach_cookie)
     code.emit(mov(R7, R0))
-    find_level(code, making.level)
-    code.jump(Jmp.JNE, R9, "entry of no task", imm=0)
+    load_level(code, making.level, "entry of no task")
     task_state(code)
     code.label("entry")
     code.emit(mov(R8, R0))
@@ -85,6 +84,7 @@ def build_entry(code: Code, making: Making) -> None:
     _send_entry(code, making)
     _begin(code, making)
     code.label("entry of no task")
+    number_level(code)
     find_state(code, "entry", R9)
 
 

@@ -50,6 +50,15 @@ _AT_ONCE = 2
 
 
 def build_exit(code: Code, making: Making) -> None:
+    """It ends at the label "out", which comes next."""
+    code.label("exit of no task")
+    code.emit(mov(R9, R7), alu(Alu.AND, R9, imm=LEVELS - 1))
+    find_state(code, "exit of a state", R9)
+    _count_abandoned(code)
+    code.label("lost")
+    count(code, "lost")
+    code.goto("done")
+    code.label("exit")
     code.emit(mov(R1, R6))
     code.kfunc("bpf_session_cookie")
     code.emit(ldx(_DW, R7, R0))
@@ -61,8 +70,8 @@ def build_exit(code: Code, making: Making) -> None:
     code.label("exit of a state")
     code.emit(mov(R8, R0))
     code.jump(Jmp.JEQ, R8, "unpaired", imm=0)
-    _find_frame(code, making)
-    code.label("on top")
+    check_free(code, making)
+    _take_off(code, making)
     reserve(code, making.slots, "lost")
     fill_header(code, R7)
     code.emit(ldx(_DW, R1, R10, SPILL_OFF), stx(_DW, R9, R1, record.END_NS))
@@ -72,35 +81,34 @@ def build_exit(code: Code, making: Making) -> None:
     submit(code, Kind.EXIT)
     code.label("done")
     leave(code, making)
-    code.goto("out")
-    code.label("lost")
-    count(code, "lost")
-    code.goto("done")
-    _count_abandoned(code)
-    code.label("exit of no task")
-    code.emit(mov(R9, R7), alu(Alu.AND, R9, imm=LEVELS - 1))
-    find_state(code, "exit of a state", R9)
 
 
-def _find_frame(code: Code, making: Making) -> None:
-    """r7 = the frame of this call, which is taken off, and those above it; else to "unpaired"."""
-    check_free(code, making)
+def _take_off(code: Code, making: Making) -> None:
+    """r7 = the frame of this call, which goes with those above it; else to "unpaired"."""
     code.emit(alu(Alu.RSH, R7, imm=PLACE_BITS), alu(Alu.AND, R7, imm=MAX_DEPTH - 1))
-    code.emit(ldx(_W, R1, R8, State.DEPTH))
-    code.jump(Jmp.JLE, R1, "unpaired", R7)
+    code.emit(ldx(_W, R1, R8, State.DEPTH), alu(Alu.SUB, R1, imm=1))
+    code.jump(Jmp.JNE, R1, "not on top", R7)
+    code.label("on top")
+    _frame(code)
+    take(code, making)
+    code.emit(stx(_W, R8, R7, State.DEPTH), mov(R7, R2))
+
+
+def _frame(code: Code) -> None:
+    """r2 = the frame at the place r7; to "unpaired" if it is another call's."""
     code.emit(mov(R2, R7), alu(Alu.LSH, R2, imm=Frame.SHIFT), alu(Alu.ADD, R2, R8))
     code.emit(ldx(_DW, R3, R2, State.FRAMES + Frame.CONTEXT))
     code.jump(Jmp.JNE, R3, "unpaired", R6)
-    take(code, making)
-    code.emit(stx(_W, R8, R7, State.DEPTH), alu(Alu.SUB, R1, R7), mov(R7, R2))
-    code.jump(Jmp.JNE, R1, "abandoned", imm=1)
 
 
 def _count_abandoned(code: Code) -> None:
-    """Calls above this one, which left without a return; r1 is their number and 1."""
-    code.label("abandoned")
+    """Calls above this one left without a return, unless it was one of those; r1 is the place of
+    the last."""
+    code.label("not on top")
+    code.jump(Jmp.JSLT, R1, "unpaired", R7)
+    _frame(code)
     code.map_value(R2, GRAPH_COUNTS_MAP, GraphCounts.offset("abandoned"))
-    code.emit(alu(Alu.SUB, R1, imm=1), atomic(Atomic.ADD, _DW, R2, R1))
+    code.emit(alu(Alu.SUB, R1, R7), atomic(Atomic.ADD, _DW, R2, R1))
     code.goto("on top")
 
 

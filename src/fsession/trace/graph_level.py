@@ -12,7 +12,16 @@ from fsession.uapi import FuncId
 if TYPE_CHECKING:
     from fsession.trace.code import Code
 
-__all__ = ["LEVELS", "LEVEL_BITS", "CurrentTask", "Level", "NoLevel", "PerCpu", "find_level"]
+__all__ = [
+    "LEVELS",
+    "LEVEL_BITS",
+    "CurrentTask",
+    "Level",
+    "NoLevel",
+    "PerCpu",
+    "load_level",
+    "number_level",
+]
 
 LEVELS = 8
 """0 is a task; else a softirq (1), a hard interrupt (2), an NMI (4) or those inside each other."""
@@ -60,17 +69,23 @@ class NoLevel:
         code.emit(alu(Alu.MOV, R9, imm=0))
 
 
-def find_level(code: Code, level: Level) -> None:
-    """r9 = level of this context. Clobbers r0 to r5.
+_MASK = _NMI_MASK | _HARDIRQ_MASK | _SOFTIRQ_SERVED
+
+
+def load_level(code: Code, level: Level, otherwise: str) -> None:
+    """r9 = 0 in a task; in what interrupts one, go on at `otherwise`. Clobbers r0 to r5."""
+    level.load(code)
+    code.jump(Jmp.JSET, R9, otherwise, imm=_MASK)
+    code.emit(alu(Alu.MOV, R9, imm=0))
+
+
+def number_level(code: Code) -> None:
+    """At `otherwise`: r9 = the level. Clobbers r1 and r2.
 
     Computed without branches, or the verifier would go through all that follows for each.
     """
-    level.load(code)
-    code.emit(alu(Alu.AND, R9, imm=_NMI_MASK | _HARDIRQ_MASK | _SOFTIRQ_SERVED))
-    code.jump(Jmp.JEQ, R9, "level found", imm=0)
     code.emit(mov(R1, R9), alu(Alu.RSH, R1, imm=8), alu(Alu.AND, R1, imm=1))
     for mask, shift in ((_HARDIRQ_MASK, 1), (_NMI_MASK, 2)):
         code.emit(mov(R2, R9), alu(Alu.AND, R2, imm=mask), alu(Alu.NEG, R2))
         code.emit(alu(Alu.RSH, R2, imm=63), alu(Alu.LSH, R2, imm=shift), alu(Alu.OR, R1, R2))
     code.emit(mov(R9, R1))
-    code.label("level found")

@@ -87,12 +87,11 @@ def graph_program(making: Making) -> ProgramSpec:
     code.kfunc("bpf_session_is_return")
     code.jump(Jmp.JNE, R0, "exit", imm=0)
     build_entry(code, making)
-    code.label("exit")
-    build_exit(code, making)
     for name in ("deep", "unpaired", "stateless", *(() if making.alone else ("missed",))):
         code.label(name)
         count(code, name)
         code.goto("out")
+    build_exit(code, making)
     code.label("out")
     code.emit(alu(Alu.MOV, R0, imm=0), exit_())
     return ProgramSpec(
