@@ -247,6 +247,20 @@ def test_filters(graph):
     assert ended(min_duration_ns=10_000_000_000) == 0
 
 
+def test_filter_stack_and_texts(graph):
+    name = "/etc/hostname"
+    wanted = f'dfd == -100 && str(filename) == "{name}"'
+    with graph(OPEN, depth=1, filter=wanted, stack=True) as grapher:
+        for path in (name, "/dev/null", name):
+            os.close(os.open(path, os.O_RDONLY))
+        calls = finish(grapher)
+        summary = grapher.summary
+    assert summary.trees["begun"] == len(calls) == 2
+    for call in calls:
+        assert call.args["filename"] == name
+        assert any("openat" in str(frame) for frame in call.prints["kstack"])
+
+
 def test_include_exclude_leaf(graph):
     def names(**options) -> set[str]:
         return {target.name for target in graph("icmp_rcv", depth=3, **options).select().targets}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
-from fsession.errors import AttachError, BadInputError
+from fsession.errors import AttachError, BadInputError, CompileError
 from fsession.host import Feature
 from fsession.trace import Call
 from fsession.trace.graph_decode import Begun
 from fsession.trace.graph_program import GRAPH_COUNTS_MAP
 from fsession.trace.graph_record import COUNTS_STRUCT, HEADER, NO_PARENT, Kind, graph_cookie
 from fsession.tracer.graph import graph
+from fsession.tracer.graph_filters import root_conditions
 from fsession.uapi import AttachType
 from tracer.test_tracer import NO_MULTI, ONLY_SPLIT, Host
 
@@ -89,6 +92,33 @@ def test_trees_are_kept_until_it_is_known_whether_they_are_wanted(host, options,
         assert len(trees.read(0)) == expected
 
 
+def test_roots_that_are_alike_share_a_filter(kernel):
+    host = Host(kernel)
+
+    def indices(*names, filter="flags == 1"):
+        selection = graph(*names, host=host, depth=1).select()
+        return [one.indices for one in root_conditions(selection, [filter])]
+
+    assert indices("filp_open", "drop") == [(0,), (1,)]  # an int in the second word, an enum
+    assert indices("filp_open", "drop", filter="pid == 1") == [(0, 1)]
+    for wrong in ("ret < 0", "duration > 5"):
+        with pytest.raises(BadInputError, match="end of a call"):
+            indices("drop", filter=wrong)
+    with pytest.raises(CompileError):
+        indices("drop", "icmp_rcv")
+
+
+def test_filter_stack_and_texts_are_in_the_program(host):
+    with alone(host, "rename", filter="pid > 1", stack=True) as trees:
+        ((_, cookies),) = host.links
+        assert list(cookies.values()) == [graph_cookie(0, 2, root=True, texts=(0, 1))]
+        texts = b"".join(struct.pack("<q", 2) + b"a".ljust(88, b"\0") for _ in range(2))
+        head = struct.pack("<QI10xH", 1, 0, Kind.TEXTS)
+        host.sent = [head + texts, record(ret=7)]
+        (call,) = trees.read(0)
+    assert call.args == {"from": None, "to": None}  # null pointers
+
+
 def test_max_events_counts_trees(host):
     with alone(host, max_events=2) as trees:
         host.sent = [
@@ -99,12 +129,13 @@ def test_max_events_counts_trees(host):
 
 
 def test_summary(host):
-    host.values[GRAPH_COUNTS_MAP] = COUNTS_STRUCT.pack(9, 4, 3, 2, 1, 6, 5, 7)
+    host.values[GRAPH_COUNTS_MAP] = COUNTS_STRUCT.pack(9, 4, 3, 2, 1, 6, 5, 7, 8)
     with alone(host) as trees:
         host.sent = [record()]
         trees.read(0)
         summary = trees.summary
     assert (summary.calls, summary.lost, summary.missed) == (5, 4, 2 + 1 + 7)
+    assert summary.faulted == 8
     assert summary.trees == {
         "begun": 9, "ended": 1, "lost_entries": 3, "too_deep": 1, "abandoned": 6, "unpaired": 5,
     }  # fmt: skip

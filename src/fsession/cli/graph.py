@@ -61,6 +61,13 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
 @click.option("--comm", metavar="NAME", help="Only trees of threads of this name.")
 @click.option("--cpu", type=click.IntRange(0), metavar="CPU", help="Only trees begun on this CPU.")
 @click.option(
+    "-f",
+    "--filter",
+    multiple=True,
+    metavar="EXPR",
+    help="Only trees at whose root's entry EXPR, in C or Python, is true: 'skb->len > 64'.",
+)
+@click.option(
     "--min-duration",
     "min_duration_ns",
     type=duration_ns,
@@ -69,6 +76,7 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
     help="Only trees whose root took at least TIME: 250us, 1.5ms, 2s.",
 )
 @click.option("--errors", is_flag=True, help="Only trees whose root returned -Exxx or an ERR_PTR.")
+@click.option("--stack", is_flag=True, help="Show the kernel's stack above each root.")
 @click.option(
     "--max-events", type=click.IntRange(1), metavar="N", help="End after N trees were shown."
 )

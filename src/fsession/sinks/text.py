@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fsession.trace.event import Call, Function, Summary
 
-__all__ = ["TextSink", "clock", "count", "duration", "mark", "summary_line"]
+__all__ = ["TextSink", "clock", "count", "duration", "mark", "print_lines", "summary_line"]
 
 MARKS = (
     (0, " "),
@@ -110,7 +110,7 @@ class TextSink:
                 lines.append(other % (self._clock, at_us, self._took(took), who, words))
             if call.prints:
                 indent = " " * sum(width + 2 for width in self._widths)
-                lines += [f"{indent}{line}\n" for line in _prints(call.prints)]
+                lines += [f"{indent}{line}\n" for line in print_lines(call.prints)]
         return lines
 
     def _tick(self, wall_ns: int) -> int:
@@ -185,7 +185,7 @@ class TextSink:
         return f"{color}{words}{_RESET}" if self._color else words
 
 
-def _prints(prints: Mapping[str, Value]) -> Iterator[str]:
+def print_lines(prints: Mapping[str, Value]) -> Iterator[str]:
     """Values in a line; the parts of stacks and of large structs in one line each."""
     short = [f"{name} = {text(value)}" for name, value in prints.items() if not _is_long(value)]
     if short:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from fsession.sinks.text import clock, count, duration, mark, summary_line
+from fsession.sinks.text import clock, count, duration, mark, print_lines, summary_line
 from fsession.trace.event import Call
 from fsession.trace.values import Errno, Pointer, Value, text
 
@@ -209,3 +209,6 @@ class TreeSink:
         blank = "\n" if self._blank else ""
         self._blank = True
         self._out.write(f"{blank}{_BOLD}{line}{_RESET}\n" if self._color else f"{blank}{line}\n")
+        if tree not in self._continued:
+            for words in print_lines(first.prints):
+                self._out.write(f"{_NO_TIME}   {words}\n")

@@ -15,6 +15,7 @@ from fsession.isa.insn import (
     InsnOff,
     call_helper,
     call_kfunc,
+    call_local,
     ja,
     jmp,
     load_map_fd,
@@ -23,6 +24,8 @@ from fsession.isa.insn import (
 from fsession.spec import KfuncCall, MapRef, MapValueRef, Reloc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fsession.isa.opcode import Jmp
     from fsession.uapi import FuncId
 
@@ -38,6 +41,7 @@ class Code:
         self._end = 0
         self._labels: dict[str, int] = {}
         self._jumps: list[tuple[int, str]] = []
+        self._calls: list[tuple[int, str]] = []
         self._relocs: list[Reloc] = []
 
     def emit(self, *insns: Insn) -> None:
@@ -58,6 +62,17 @@ class Code:
         """``if dst op (src or imm) goto label``."""
         self._jumps.append((len(self._insns), label))
         self.emit(jmp(op, dst, src, imm))
+
+    def call(self, label: str) -> None:
+        """Call the function at `label`."""
+        self._calls.append((len(self._insns), label))
+        self.emit(call_local(0))
+
+    def function(self, label: str, insns: Iterable[Insn], relocs: Iterable[Reloc]) -> None:
+        """A function that was made elsewhere. Those stand behind the main one."""
+        self.label(label)
+        self._relocs += [replace(one, at=InsnOff(self._end + one.at)) for one in relocs]
+        self.emit(*insns)
 
     def helper(self, function: FuncId) -> None:
         self.emit(call_helper(int(function)))
@@ -84,8 +99,12 @@ class Code:
         """The program. Every label that a jump names must have its place by now."""
         out = list(self._insns)
         for index, label in self._jumps:
-            if label not in self._labels:
-                raise InternalError(f"jump to the label '{label}', which is nowhere")
-            distance = self._labels[label] - self._starts[index] - 1
-            out[index] = replace(out[index], off=distance)
+            out[index] = replace(out[index], off=self._distance(index, label))
+        for index, label in self._calls:
+            out[index] = replace(out[index], imm=self._distance(index, label))
         return tuple(out)
+
+    def _distance(self, index: int, label: str) -> int:
+        if label not in self._labels:
+            raise InternalError(f"jump to the label '{label}', which is nowhere")
+        return self._labels[label] - self._starts[index] - 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     _StringAt = tuple[int, int]  # offset in the record, slot of its length or -1
     _Known = tuple[Function, int, tuple[_StringAt, ...]]  # with where in a row its words end
 
-__all__ = ["Decoder", "Functions"]
+__all__ = ["Decoder", "Functions", "read_string"]
 
 _make_call = maker(Call)
 _FIELDS = len(HEADER.unpack(bytes(HEADER_BYTES)))
@@ -84,7 +84,7 @@ class Decoder:
             prints: dict[str, Value] = {}
             if strings_at or function.fields:
                 record = span[start : start + length]
-                strings = tuple([_string(record, place, words) for place in strings_at])
+                strings = tuple([read_string(record, place, words) for place in strings_at])
                 prints = _prints(function, record)
             yield _make_call(
                 function,
@@ -148,7 +148,10 @@ def _prints(function: Function, record: bytes | memoryview) -> dict[str, Value]:
     return shown | prints
 
 
-def _string(record: bytes | memoryview, at: _StringAt, words: tuple[int, ...]) -> str | Unreadable:
+def read_string(
+    record: bytes | memoryview, at: _StringAt, words: tuple[int, ...]
+) -> str | Unreadable:
+    """Of the area at the first of `at`; the second is the word with its length, or -1."""
     (length,) = STRING_LENGTH.unpack_from(record, at[0])
     if length < 0:
         return LOST if length == NOT_SAVED else FAULT

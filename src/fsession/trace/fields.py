@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from fsession.btf.catalog import Types
 
-__all__ = ["STACK_BYTES", "STATUS", "STATUS_BYTES", "Field", "Form", "field_reader"]
+__all__ = ["STACK_BYTES", "STATUS", "STATUS_BYTES", "Field", "Form", "field_reader", "stack_value"]
 
 STATUS = STRING_LENGTH
 STATUS_BYTES = STATUS.size
@@ -121,7 +121,7 @@ def _converter(
         return _text
     if form in (Form.KSTACK, Form.USTACK):
         name = symbol if form is Form.KSTACK else _no_symbol
-        return lambda data, size: _stack(data[:size], name)
+        return lambda data, size: stack_value(data[:size], name)
     if form is Form.ARRAY:
         return lambda data, _: _array(field, data)
     from_bytes = _BYTES.get(form)
@@ -164,7 +164,7 @@ def _array(field: Field, data: bytes) -> Value:
     return [int.from_bytes(part, "little", signed=field.signed) for part in parts]
 
 
-def _stack(data: bytes, symbol: Callable[[int], str | None]) -> Value:
+def stack_value(data: bytes, symbol: Callable[[int], str | None]) -> Value:
     """The frames, the innermost first, without those of the tracer's own program and trampoline."""
     words = struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
     names = [(word, symbol(word)) for word in words if word]

@@ -17,6 +17,8 @@ from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
     from fsession.btf.types import TypeId
+    from fsession.isa.insn import Insn
+    from fsession.spec import Reloc
     from fsession.trace.code import Code
     from fsession.trace.graph_level import Level
 
@@ -28,6 +30,7 @@ __all__ = [
     "KEY_OFF",
     "SPILL_OFF",
     "TASKS_MAP",
+    "Condition",
     "Making",
     "RootFilters",
     "check_free",
@@ -56,12 +59,22 @@ _W, _DW, _H = Size.W, Size.DW, Size.H
 @frozen
 class RootFilters:
     """Which calls of a root begin a tree: by a process (tgid), a thread, the thread's name, a
-    CPU."""
+    CPU, expressions."""
 
     pid: int | None = None
     tid: int | None = None
     comm: bytes | None = None
     cpu: int | None = None
+    conditions: tuple[str, ...] = ()
+
+
+@frozen
+class Condition:
+    """A function of the context that says whether a root with one of `indices` begins a tree."""
+
+    indices: tuple[int, ...]
+    insns: tuple[Insn, ...]
+    relocs: tuple[Reloc, ...]
 
 
 @frozen
@@ -71,7 +84,8 @@ class Making:
     `slots`: argument words of the function with most. `words`: a struct of the kernel that begins
     with as many members of 8 bytes, as which ``bpf_rdonly_cast`` lets them be read (Linux 6.2);
     without one, a helper reads each. `alone`: it is the only program of the graph, so the kernel
-    itself keeps it from running inside itself.
+    itself keeps it from running inside itself. `texts`: of the function with most. `stack`: that
+    above a root is sent. `conditions` are what `filters` has of them, compiled.
     """
 
     slots: int
@@ -80,6 +94,9 @@ class Making:
     stack_bytes: int = KERNEL_STACK_BYTES
     words: TypeId | None = None
     alone: bool = False
+    texts: int = 0
+    stack: bool = False
+    conditions: tuple[Condition, ...] = ()
 
 
 def find_state(code: Code, side: str, level: int) -> None:
@@ -117,10 +134,10 @@ def leave(code: Code, making: Making) -> None:
         code.emit(st(_W, R8, State.BUSY, 0))
 
 
-def reserve(code: Code, slots: int, full: str) -> None:
+def reserve(code: Code, size: int, full: str) -> None:
     """r9 = a record; to `full` if there is no room."""
     code.map(R1, GRAPH_RING_MAP)
-    code.emit(alu(Alu.MOV, R2, imm=record.record_bytes(slots)), alu(Alu.MOV, R3, imm=0))
+    code.emit(alu(Alu.MOV, R2, imm=size), alu(Alu.MOV, R3, imm=0))
     code.helper(FuncId.ringbuf_reserve)
     code.jump(Jmp.JEQ, R0, full, imm=0)
     code.emit(mov(R9, R0))

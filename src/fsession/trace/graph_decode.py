@@ -10,13 +10,15 @@ from fsession.frozen import frozen
 from fsession.ring import HEADER_BYTES as RING_HEADER_BYTES
 from fsession.ring import runs
 from fsession.trace.event import Call, Place
+from fsession.trace.graph_notes_decode import Notes
 from fsession.trace.graph_record import HEADER, NO_PARENT, SLOTS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fsession.trace.decode import Functions
     from fsession.trace.event import Function
+    from fsession.trace.values import Unreadable, Value
 
 __all__ = ["Begun", "GraphDecoder", "GraphEvent"]
 
@@ -42,11 +44,17 @@ class GraphDecoder:
     `wall_offset_ns` is CLOCK_REALTIME less CLOCK_MONOTONIC.
     """
 
-    def __init__(self, functions: Functions, wall_offset_ns: int) -> None:
+    def __init__(
+        self,
+        functions: Functions,
+        wall_offset_ns: int,
+        symbol: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self._functions = functions
         self._wall_offset_ns = wall_offset_ns
         self._known: dict[int, tuple[Function, struct.Struct]] = {}
         self._comms: dict[bytes, str] = {}
+        self._notes = Notes(symbol)
 
     def events(self, span: bytes | memoryview) -> Iterator[GraphEvent]:
         """Of the records of a ring buffer's `span`, as its reader's ``read_batch()`` gives it."""
@@ -54,13 +62,21 @@ class GraphDecoder:
             first = at + RING_HEADER_BYTES
             if length >= 0:
                 for start in range(first, first + step * count, step):
-                    yield self.decode(span[start : start + length])
+                    event = self.decode(span[start : start + length])
+                    if event is not None:
+                        yield event
 
-    def decode(self, record: bytes | memoryview) -> GraphEvent:
-        """The event. The record's memory is not needed any more afterwards."""
+    def decode(self, record: bytes | memoryview) -> GraphEvent | None:
+        """The event; None for a note, which is kept for the event that follows.
+
+        The record's memory is not needed any more afterwards.
+        """
         try:
             fields = HEADER.unpack_from(record)
             tree, order, parent, begun, depth, kind, start, end, pid_tgid, cpu, index = fields[:11]
+            if kind > Kind.EXIT:
+                self._notes.keep(kind, tree, order, record)
+                return None
             function, slots = self._known.get(index) or self._learn(index)
             words = slots.unpack_from(record, SLOTS)
         except (struct.error, IndexError) as error:
@@ -68,6 +84,7 @@ class GraphDecoder:
                 f"a record of {len(record)} bytes makes no sense: {error}"
             ) from None
         is_exit = kind == Kind.EXIT
+        strings, prints = self._noted(function, words, tree, order, last=is_exit)
         above = -1 if parent == NO_PARENT else parent
         call = Call(
             function,
@@ -80,9 +97,23 @@ class GraphDecoder:
             cpu,
             words,
             fields[12],
+            strings,
+            prints=prints,
             place=Place(tree, order, above, depth, begun),
         )
         return call if is_exit else Begun(call)
+
+    def _noted(
+        self, function: Function, words: tuple[int, ...], tree: int, order: int, *, last: bool
+    ) -> tuple[tuple[str | Unreadable, ...], dict[str, Value]]:
+        """Texts of the arguments, and what is shown of the tree; `last`: nothing follows on it."""
+        strings: tuple[str | Unreadable, ...] = ()
+        notes = self._notes
+        params = function.signature.strings if notes else ()
+        if params:
+            strings = notes.texts(tree, order, params, words, last=last)
+        prints = notes.of_root(tree, last=last) if notes and not order else {}
+        return strings, prints
 
     def _learn(self, index: int) -> tuple[Function, struct.Struct]:
         """How records of a function are read, kept from its first record on."""

@@ -42,12 +42,23 @@ from fsession.trace.graph_code import (
     task_state,
 )
 from fsession.trace.graph_level import LEVEL_BITS, load_level, number_level
-from fsession.trace.graph_record import MAX_DEPTH, ROOT_BIT, Frame, GraphCounts, Kind, State
+from fsession.trace.graph_notes import send_stack, send_texts
+from fsession.trace.graph_record import (
+    MAX_DEPTH,
+    ROOT_BIT,
+    SENT_BIT,
+    Frame,
+    GraphCounts,
+    Kind,
+    State,
+)
 from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fsession.trace.code import Code
-    from fsession.trace.graph_code import Making
+    from fsession.trace.graph_code import Condition, Making
 
 __all__ = ["PLACE_BITS", "THERE", "build_entry"]
 
@@ -83,6 +94,8 @@ def build_entry(code: Code, making: Making) -> None:
     _left(code, making)
     _send_entry(code, making)
     _begin(code, making)
+    if making.texts:
+        send_texts(code, making)
     code.label("entry of no task")
     number_level(code)
     find_state(code, "entry", R9)
@@ -100,7 +113,8 @@ def _nest(code: Code, making: Making) -> None:
     code.jump(Jmp.JGE, R4, "left", imm=making.stack_bytes)
     code.label("nested")
     code.emit(ldx(Size.B, R1, R3, _TOP + Frame.SENT))
-    code.jump(Jmp.JEQ, R1, "send entry", imm=0)
+    code.jump(Jmp.JSET, R1, "push", imm=1 << SENT_BIT)
+    code.goto("send entry")
 
 
 def _place(code: Code) -> None:
@@ -120,6 +134,10 @@ def _push(code: Code, making: Making) -> None:
     code.emit(alu(Alu.ADD, R2, imm=1), stx(_W, R8, R2, State.DEPTH), mov(R1, R6))
     code.kfunc("bpf_session_cookie")
     code.emit(stx(_DW, R0, R7))
+    if making.texts:
+        code.emit(ldx(Size.H, R1, R9, _NEW + Frame.TEXTS))
+        code.jump(Jmp.JNE, R1, "texts", imm=0)
+        code.label("texts sent")
     leave(code, making)
     code.helper(FuncId.ktime_get_ns)
     code.emit(stx(_DW, R9, R0, _NEW + Frame.START_NS))
@@ -161,10 +179,10 @@ def _unwind(code: Code, making: Making) -> None:
 def _send_entry(code: Code, making: Making) -> None:
     """The record of the call above, whose frame is in front of the place r3."""
     code.label("send entry")
-    code.emit(st(Size.B, R3, _TOP + Frame.SENT, 1))
+    code.emit(st(Size.B, R3, _TOP + Frame.SENT, 1 << SENT_BIT))
     code.emit(stx(_DW, R10, R9, SPILL_OFF), stx(_DW, R10, R7, SPILL_OFF - 8))
     code.emit(mov(R7, R3), alu(Alu.SUB, R7, imm=Frame.BYTES))
-    reserve(code, making.slots, "entry lost")
+    reserve(code, record.record_bytes(making.slots), "entry lost")
     fill_header(code, R7)
     code.emit(st(_DW, R9, record.END_NS, 0), st(_DW, R9, record.RESULT, 0))
     code.emit(ldx(_W, R1, R7, State.FRAMES + Frame.ORDER), alu(Alu.ADD, R1, imm=1))
@@ -206,10 +224,13 @@ def _begin(code: Code, making: Making) -> None:
     code.emit(mov(R1, R8), alu(Alu.ADD, R1, imm=State.COMM), alu(Alu.MOV, R2, imm=_COMM_BYTES))
     code.helper(FuncId.get_current_comm)
     _filter(code, making.filters)
+    _conditions(code, making.conditions)
     code.map_value(R1, GRAPH_COUNTS_MAP, GraphCounts.offset("trees"))
     code.emit(alu(Alu.MOV, R2, imm=1), atomic(Atomic.FETCH_ADD, _DW, R1, R2))
     code.emit(alu(Alu.ADD, R2, imm=1), stx(_DW, R8, R2, State.TREE))
     code.emit(st(_W, R8, State.NEXT_ORDER, 0), st(_W, R8, State.FIRST_PARENT, -1))
+    if making.stack:
+        send_stack(code)
     code.emit(alu(Alu.MOV, R2, imm=0))
     _place(code)
     code.goto("push")
@@ -220,7 +241,7 @@ def _begin(code: Code, making: Making) -> None:
 
 
 def _only_roots(code: Code) -> None:
-    code.emit(mov(R1, R7), alu(Alu.RSH, R1, imm=ROOT_BIT))
+    code.emit(mov(R1, R7), alu(Alu.RSH, R1, imm=ROOT_BIT), alu(Alu.AND, R1, imm=1))
     code.jump(Jmp.JEQ, R1, "out", imm=0)
 
 
@@ -239,3 +260,21 @@ def _filter(code: Code, wanted: RootFilters) -> None:
     if wanted.cpu is not None:
         code.helper(FuncId.get_smp_processor_id)
         code.jump(Jmp.JNE, R0, "not begun", imm=wanted.cpu)
+
+
+def _conditions(code: Code, conditions: Sequence[Condition]) -> None:
+    """To "not begun" if the expressions on this root are not true."""
+    if not conditions:
+        return
+    code.emit(mov(R1, R7), alu(Alu.LSH, R1, imm=32), alu(Alu.RSH, R1, imm=32))
+    for number, condition in enumerate(conditions):
+        for index in condition.indices:
+            code.jump(Jmp.JEQ, R1, f"condition {number}", imm=index)
+    code.goto("not begun")
+    for number in range(len(conditions)):
+        code.label(f"condition {number}")
+        code.emit(mov(R1, R6))
+        code.call(f"function {number}")
+        code.jump(Jmp.JEQ, R0, "not begun", imm=0)
+        code.goto("wanted")
+    code.label("wanted")

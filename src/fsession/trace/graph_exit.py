@@ -72,7 +72,7 @@ def build_exit(code: Code, making: Making) -> None:
     code.jump(Jmp.JEQ, R8, "unpaired", imm=0)
     check_free(code, making)
     _take_off(code, making)
-    reserve(code, making.slots, "lost")
+    reserve(code, record.record_bytes(making.slots), "lost")
     fill_header(code, R7)
     code.emit(ldx(_DW, R1, R10, SPILL_OFF), stx(_DW, R9, R1, record.END_NS))
     code.emit(mov(R1, R6), mov(R2, R9), alu(Alu.ADD, R2, imm=record.RESULT))

@@ -32,6 +32,7 @@ from fsession.trace.graph_code import (
     GRAPH_RING_MAP,
     KERNEL_STACK_BYTES,
     TASKS_MAP,
+    Condition,
     Making,
     RootFilters,
     count,
@@ -49,6 +50,7 @@ __all__ = [
     "GRAPH_COUNTS_MAP",
     "GRAPH_RING_MAP",
     "KERNEL_STACK_BYTES",
+    "Condition",
     "Making",
     "RootFilters",
     "graph_maps",
@@ -94,6 +96,8 @@ def graph_program(making: Making) -> ProgramSpec:
     build_exit(code, making)
     code.label("out")
     code.emit(alu(Alu.MOV, R0, imm=0), exit_())
+    for number, condition in enumerate(making.conditions):
+        code.function(f"function {number}", condition.insns, condition.relocs)
     return ProgramSpec(
         name="fsession_graph",
         type=ProgType.TRACING,

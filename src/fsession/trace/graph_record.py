@@ -15,6 +15,15 @@ mean nothing there. A call that makes no other has its ``EXIT`` alone::
     | char[16] | u64    |                 |
     +----------+--------+-----------------+
 
+Two more kinds are notes on a call, in front of its first record: ``TEXTS`` are those that its
+``const char *`` arguments pointed to at its entry, each as in `fsession.trace.record`; ``STACK`` is
+the kernel's stack above a root. Of the header they have `tree`, `order` and `kind`, then data::
+
+    byte  0      8       12       22     24
+    +------+-------+--------+------+-----------------------------------------+
+    | tree | order |        | kind | texts, n × 96, or status s64 and frames |
+    +------+-------+--------+------+-----------------------------------------+
+
 `next` is how many calls of the tree had begun when this one ended: of the root, all of them. So
 a reader knows of every call that it has no record of. `parent` of a root is `NO_PARENT`.
 
@@ -27,11 +36,11 @@ softirqs, hard interrupts and NMIs on each CPU::
     | u64  | u64      | char[16] | u32        | u32   | u32  |     | u32       |     | of 32
     +------+----------+----------+------------+-------+------+-----+-----------+-----+--------
 
-    a frame:  0       8          16      20       24         28     29      30     31
-    +---------+----------+-------+--------+----------+------+-------+------+-----+
-    | context | start_ns | order | parent | function | sent | slots | root |     |
-    | u64     | u64      | u32   | u32    | u32      | u8   | u8    | u8   |     |
-    +---------+----------+-------+--------+----------+------+-------+------+-----+
+    a frame:  0       8          16      20       24         28     29      30
+    +---------+----------+-------+--------+----------+------+-------+-------+
+    | context | start_ns | order | parent | function | sent | slots | texts |
+    | u64     | u64      | u32   | u32    | u32      | u8   | u8    | u16   |
+    +---------+----------+-------+--------+----------+------+-------+-------+
 
 `NO_PARENT` stands where the order of a frame in front of the first would be. `context` is the
 address of the trampoline's frame: it tells a call from all others under way, and those further up
@@ -43,8 +52,14 @@ the stack have higher ones. The last 8 bytes of a frame are the attach cookie of
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from fsession.frozen import frozen
+from fsession.ring import HEADER_BYTES as RING_HEADER_BYTES
+from fsession.ring import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "COMM",
@@ -57,14 +72,17 @@ __all__ = [
     "KIND",
     "MAX_DEPTH",
     "NEXT",
+    "NOTE",
     "NO_PARENT",
     "ORDER",
     "PARENT",
     "PID_TGID",
     "RESULT",
     "ROOT_BIT",
+    "SENT_BIT",
     "SLOTS",
     "START_NS",
+    "TEXT_BITS",
     "TREE",
     "Frame",
     "GraphCounts",
@@ -85,28 +103,42 @@ MAX_DEPTH = 64
 
 NO_PARENT = 0xFFFF_FFFF
 
+NOTE = 24
+"""Where the data of a note begin."""
+
 
 def record_bytes(slots: int) -> int:
     """Of a record with room for so many argument words."""
     return SLOTS + 8 * slots
 
 
-def count_ends(span: bytes, size: int) -> tuple[int, int]:
+def count_ends(span: bytes, size: int | None) -> tuple[int, int]:
     """How many finished calls are in a span of the ring buffer, and how many of them roots.
 
-    All records have `size` bytes, and stand behind 8 of the ring buffer's.
+    `size` is what each record has, where there are no notes: then they are not looked at.
     """
-    step = size + 8
-    kinds, depths = span[8 + KIND :: step], span[8 + DEPTH :: step]
-    ends = kinds.count(Kind.EXIT)
-    roots = sum(1 for kind, depth in zip(kinds, depths, strict=True) if kind > depth)
+    if size is not None:
+        return _count_alike(span, size + RING_HEADER_BYTES)
+    ends = roots = 0
+    for at, step, length, count in runs(span):
+        if length >= 0:
+            more = _count_alike(span[at : at + step * count], step)
+            ends, roots = ends + more[0], roots + more[1]
     return ends, roots
+
+
+def _count_alike(span: bytes, step: int) -> tuple[int, int]:
+    at = RING_HEADER_BYTES
+    kinds, depths = span[at + KIND :: step], span[at + DEPTH :: step]
+    ends = kinds.count(Kind.EXIT)
+    pairs = zip(kinds, depths, strict=True)
+    return ends, sum(1 for kind, depth in pairs if kind == Kind.EXIT and not depth)
 
 
 class Kind:
     """What a record is about."""
 
-    ENTRY, EXIT = range(2)
+    ENTRY, EXIT, TEXTS, STACK = range(4)
 
 
 class State:
@@ -120,29 +152,41 @@ class State:
 class Frame:
     """Offsets in a frame, in bytes, and its size as a shift."""
 
-    CONTEXT, START_NS, ORDER, PARENT, FUNCTION, SENT, SLOTS = 0, 8, 16, 20, 24, 28, 29
+    CONTEXT, START_NS, ORDER, PARENT, FUNCTION, SENT, SLOTS, TEXTS = 0, 8, 16, 20, 24, 28, 29, 30
     BYTES = 32
     SHIFT = 5
 
 
-ROOT_BIT = 48
-"""Of an attach cookie; none is above it."""
+ROOT_BIT = 39
+"""Of an attach cookie: of the byte that is `Frame.SENT`."""
+
+SENT_BIT = 0
+"""Of `Frame.SENT`: the call's entry was sent."""
+
+TEXT_BITS = 4
+"""For each text: the word that points to it and 1, or 0 if there are no more."""
 
 
-def graph_cookie(index: int, slots: int, *, root: bool) -> int:
-    """The attach cookie of the function with this index in records, and so many argument words."""
-    return index | slots << 8 * (Frame.SLOTS - Frame.FUNCTION) | root << ROOT_BIT
+def graph_cookie(index: int, slots: int, *, root: bool, texts: Sequence[int] = ()) -> int:
+    """The attach cookie of the function with this index in records, and so many argument words,
+    of which `texts` point to texts."""
+    cookie = index | slots << 8 * (Frame.SLOTS - Frame.FUNCTION) | root << ROOT_BIT
+    for place, slot in enumerate(texts):
+        cookie |= (slot + 1) << 8 * (Frame.TEXTS - Frame.FUNCTION) + TEXT_BITS * place
+    return cookie
 
 
 @frozen
 class GraphCounts:
     """What the programs count, each a u64 of the counts map in this order.
 
-    `trees` is how many have begun, and the id of the last. `lost` finished calls and
-    `lost_entries` begun ones have no record, since the ring buffer was full. `missed` calls were
+    `trees` is how many have begun, and the id of the last. `lost` finished calls have no record,
+    since the ring buffer was full; `lost_entries` are other records: of begun calls, texts, stacks.
+    `missed` calls were
     made while a program of the graph ran in the same place; `deep` ones were below `MAX_DEPTH`
     others. `abandoned` calls were left without a return, or their exit was missed; `unpaired` exits
-    found that the call had been taken for abandoned. `stateless` roots found no memory.
+    found that the call had been taken for abandoned. `stateless` roots found no memory. `faulted`
+    are texts and values of a filter that could not be read.
     """
 
     trees: int = 0
@@ -153,6 +197,7 @@ class GraphCounts:
     abandoned: int = 0
     unpaired: int = 0
     stateless: int = 0
+    faulted: int = 0
 
     @classmethod
     def decode(cls, value: bytes) -> GraphCounts:

@@ -12,7 +12,6 @@ grows.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import BadInputError
@@ -56,14 +55,17 @@ def graph(
     cpu: int | None = None,
     min_duration_ns: int = 0,
     errors: bool = False,
+    filter: str | Sequence[str] = (),
+    stack: bool = False,
     max_events: int | None = None,
     ring_bytes: int = RING_BYTES,
 ) -> Grapher:
     """The calls below the functions that `targets` name, to be used in a ``with``.
 
     How far it goes is told by `depth` (levels, the roots are the first) and the others of `Extent`.
-    `pid`, `tid`, `comm`, `cpu` choose the trees that are begun, in the kernel; `min_duration_ns`
-    and `errors` are about the root and choose the trees that are shown. `max_events` counts trees.
+    `pid`, `tid`, `comm`, `cpu` and `filter`, expressions on the root, choose the trees that are
+    begun, in the kernel; `min_duration_ns` and `errors` are about the root's end and choose the
+    trees that are shown. `stack`: the kernel's stack above the root. `max_events` counts trees.
     """
     raw = None if comm is None else comm.encode()
     if raw is not None and not 0 < len(raw) <= COMM_MAX:
@@ -71,9 +73,12 @@ def graph(
             f"names of threads have 1 to {COMM_MAX} bytes: the kernel cuts longer ones"
         )
     extent = Extent(depth, tuple(include), tuple(exclude), tuple(extra), tuple(leaf))
-    filters = RootFilters(pid, tid, raw, cpu)
+    conditions = (filter,) if isinstance(filter, str) else tuple(filter)
+    filters = RootFilters(pid, tid, raw, cpu, conditions)
     wanted = RootWanted(min_duration_ns, errors)
-    return Grapher(targets, extent, filters, wanted, host, strategy, max_events, ring_bytes)
+    return Grapher(
+        targets, extent, filters, wanted, host, strategy, max_events, ring_bytes, stack=stack
+    )
 
 
 class RootWanted:
@@ -107,11 +112,14 @@ class Grapher:
         strategy: str = "auto",
         max_events: int | None = None,
         ring_bytes: int = RING_BYTES,
+        *,
+        stack: bool = False,
     ) -> None:
         self._names, self._extent, self._filters = tuple(targets), extent, filters
         self._wanted = wanted or RootWanted()
         self._host, self._strategy = host, strategy
         self._max_trees, self._ring_bytes = max_events, ring_bytes
+        self._root_stacks = stack
         self._stack = ExitStack()
         self._events: list[GraphEvent] = []
         self._held = HeldTrees(self._wanted) if self._wanted.decides else None
@@ -141,12 +149,14 @@ class Grapher:
         host = self._host or stack.enter_context(this_kernel())
         self.selection = self._select(host)
         stack.callback(close_programs, self.selection.targets)
-        programs = GraphPrograms(host, self.selection, self._filters, self._ring_bytes)
+        programs = GraphPrograms(
+            host, self.selection, self._filters, self._ring_bytes, stack=self._root_stacks
+        )
         self._programs = stack.enter_context(programs)
         self._functions = _Functions(self.selection)
         self._wall_offset_ns = wall_offset_ns()
         self._record_bytes = programs.record_bytes
-        self._decoder = GraphDecoder(self._functions, self._wall_offset_ns)
+        self._decoder = GraphDecoder(self._functions, self._wall_offset_ns, host.symbol_at)
         ring = programs.maps[GRAPH_RING_MAP]
         self._ring = stack.enter_context(host.ring_buffer(ring, self._keep))
         programs.attach()
@@ -156,6 +166,8 @@ class Grapher:
         if self.is_done:
             return
         event = self._decoder.decode(record)
+        if event is None:
+            return
         is_call = isinstance(event, Call)
         self._calls += is_call
         is_end = isinstance(event, Call) and event.place is not None and not event.place.depth
@@ -227,6 +239,7 @@ class Grapher:
             programs=programs.program_count,
             links=programs.link_count,
             host=self._host_words,
+            faulted=counts.faulted,
             skipped=dict(self.selection.skipped + programs.skipped),
             trees={
                 "begun": counts.trees,
@@ -257,7 +270,4 @@ class _Functions:
         self._nodes = selection.nodes
 
     def __getitem__(self, index: int, /) -> Function:
-        signature = target_signature(self._nodes[index].target)
-        # Texts are not kept from the entry to the exit: such arguments are shown as pointers.
-        params = tuple(replace(param, string=False) for param in signature.params)
-        return Function.of(replace(signature, params=params))
+        return Function.of(target_signature(self._nodes[index].target))

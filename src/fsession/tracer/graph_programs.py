@@ -19,11 +19,13 @@ from fsession.trace.graph_program import (
     state_types,
 )
 from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts, graph_cookie, record_bytes
+from fsession.tracer.graph_filters import root_conditions
+from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from fsession.attach import Attachment
+    from fsession.attach import Attachment, Target
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
     from fsession.host import Host, Map
@@ -41,7 +43,13 @@ class GraphPrograms:
     """Loaded when made, attached by `attach`. Closing it leaves nothing in the kernel."""
 
     def __init__(
-        self, host: Host, selection: GraphSelection, filters: RootFilters, ring_bytes: int
+        self,
+        host: Host,
+        selection: GraphSelection,
+        filters: RootFilters,
+        ring_bytes: int,
+        *,
+        stack: bool = False,
     ) -> None:
         self._selection = selection
         self._attachment: Attachment | None = None
@@ -55,20 +63,43 @@ class GraphPrograms:
                 made = host.create_map(map_spec, types)
                 self._stack.callback(made.close)
                 self.maps[map_spec.name] = made
-            making = _making(host, selection, filters)
-            self.record_bytes = record_bytes(making.slots)
+            self._texts = [_texts_of(target) for target in targets]
+            making = self._making(host, filters, stack=stack)
+            has_notes = making.stack or making.texts
+            self.record_bytes = None if has_notes else record_bytes(making.slots)
             strategy = selection.plan.strategy
             spec = graph_program(making)
             self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
             self._stack.callback(self._prepared.close)
             self._stack = self._stack.pop_all()
 
+    def _making(self, host: Host, filters: RootFilters, *, stack: bool) -> Making:
+        types, selection = host.types(""), self._selection
+        slots = max(target.slots for target in selection.targets)
+        places = {(target.module, target.program is None) for target in selection.targets}
+        return Making(
+            slots,
+            level_of(types),
+            filters,
+            KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES,
+            words_of(types, slots),
+            alone=selection.plan.strategy is Strategy.MULTI and len(places) == 1,
+            texts=max(map(len, self._texts)),
+            stack=stack,
+            conditions=root_conditions(selection, filters.conditions),
+        )
+
     def attach(self) -> None:
         """Roots come last: when a tree can begin, all else is attached."""
         roots = self._selection.roots
         index = {target.name: at for at, target in enumerate(self._selection.targets)}
         cookies = [
-            graph_cookie(index[target.name], target.slots, root=target.name in roots)
+            graph_cookie(
+                index[target.name],
+                target.slots,
+                root=target.name in roots,
+                texts=self._texts[index[target.name]],
+            )
             for target in self._prepared.targets
         ]
         self._attachment = self._prepared.attach(cookies=cookies)
@@ -119,13 +150,9 @@ class GraphPrograms:
         self._stack.close()
 
 
-def _making(host: Host, selection: GraphSelection, filters: RootFilters) -> Making:
-    types = host.types("")
-    slots = max(target.slots for target in selection.targets)
-    stack_bytes = KERNEL_STACK_BYTES if host.name == "kernel" else _USER_STACK_BYTES
-    places = {(target.module, target.program is None) for target in selection.targets}
-    alone = selection.plan.strategy is Strategy.MULTI and len(places) == 1
-    return Making(slots, level_of(types), filters, stack_bytes, words_of(types, slots), alone)
+def _texts_of(target: Target) -> tuple[int, ...]:
+    """The argument words that point to texts."""
+    return tuple(param.slot for param in target_signature(target).strings)
 
 
 def words_of(types: Types, slots: int) -> TypeId | None:
