@@ -137,6 +137,7 @@ class FakeHost:
     argument_words: int = 12
     symbols: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
+    name = "kernel"
 
     def __post_init__(self) -> None:
         self.numbers = count(3)

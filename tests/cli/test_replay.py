@@ -97,6 +97,18 @@ def test_trees_in_every_format(trees, kind, tmp_path):
     assert b"icmp_rcv" in out.read_bytes()
 
 
+def test_a_recording_is_compared_with_json(trees, tmp_path, capfd):
+    out = tmp_path / "out.json"
+    assert run(["replay", str(trees), "--format", "json", "-o", str(out)]) == 0
+    tables = []
+    for before, after in ((trees, out), (out, trees), (out, out)):
+        capfd.readouterr()
+        assert run(["diff", str(before), str(after)]) == 0
+        tables.append(capfd.readouterr().out)
+    assert len(set(tables)) == 1
+    assert "icmp_rcv" in tables[0]
+
+
 def test_the_end_is_missing(path, capfd):
     path.write_bytes(path.read_bytes()[:-20])
     assert run(["replay", str(path), "-q"]) == 1

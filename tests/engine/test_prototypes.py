@@ -88,7 +88,7 @@ WRONG = [
     ("scaled", "returns a float"),
     ("mixed", "argument 0 is a fwd 'mixed'"),
     ("plain", "entry is not patchable"),
-    ("nothing", "not in the kernel's BTF"),
+    ("nothing", "not among the functions that the engine knows"),
 ]
 
 

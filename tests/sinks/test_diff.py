@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from fsession.errors import BadInputError
-from fsession.sinks.diff import Run, diff_lines, read_run
+from fsession.sinks.diff import Run, count_run, diff_lines, read_run
 from fsession.sinks.json import JsonSink
 from sinks.graphs import graph
 
@@ -24,6 +25,11 @@ def test_calls_and_self_times(kernel):
     assert found.self_ns == {"icmp_rcv": 800, "filp_open": 600, "tick": 200, "drop": 400}
     assert found.per_call_ns("icmp_rcv") == 400
     assert found.per_call_ns("nothing") == 0
+
+
+def test_the_same_of_calls(kernel):
+    calls = [*graph(kernel), *graph(kernel, tree=8)]
+    assert count_run([calls[:3], calls[3:]], lambda: 3) == replace(run(calls), lost=3)
 
 
 def test_a_trace_without_trees(kernel):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fsession.btf.types import TypeId
     from fsession.host import Host
 
-__all__ = ["function_target", "match_functions", "modules_of"]
+__all__ = ["function_target", "in_types_of", "match_functions", "modules_of"]
 
 _IN_REGISTERS = 6  # words of arguments that every architecture takes
 _MISFITS = {TooWide: Reason.WORDS, Variadic: Reason.VARIADIC}
@@ -112,7 +112,7 @@ def function_target(host: Host, name: str, *, exit_side: bool = True) -> Target:
         raise AttachError(name, str(error)) from error
     wanted_module, _, function = name.rpartition(":")
     if found is None:
-        raise AttachError(name, Reason.NO_BTF).hint(
+        raise AttachError(name, f"not {in_types_of(host)}").hint(
             f"fsession list '*{function}*' shows names like it"
         )
     reason = refused_by_name(function, exit_side=exit_side)
@@ -127,6 +127,12 @@ def function_target(host: Host, name: str, *, exit_side: bool = True) -> Target:
     if isinstance(slots, str):
         raise AttachError(name, f"it {slots}")
     return Target(name, btf_id, slots, types, module)
+
+
+def in_types_of(host: Host) -> str:
+    """Where its functions are looked for, in words."""
+    kernel = host.name == "kernel"
+    return "in the kernel's BTF" if kernel else "among the functions that the engine knows"
 
 
 def _check_modules(host: Host, name: str) -> None:

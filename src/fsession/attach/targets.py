@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fsession.attach.functions import function_target, match_functions
+from fsession.attach.functions import function_target, in_types_of, match_functions
 from fsession.attach.pattern import Pattern, is_pattern, parse
 from fsession.attach.programs import match_programs, program_target
 from fsession.attach.target import Found, Refused, Target
@@ -42,7 +42,7 @@ def find_targets(host: Host, names: Sequence[str], *, exit_side: bool = True) ->
         for name in names:
             found = _find(host, parse(name), exit_side, stack)
             if not found.targets:
-                raise _nothing(name, found)
+                raise _nothing(host, name, found)
             opened += [target.program for target in found.targets if target.program]
             for target in found.targets:
                 targets.setdefault((target.module, target.function), target)
@@ -68,9 +68,9 @@ def _find(
     return match_functions(host, pattern, exit_side=exit_side)
 
 
-def _nothing(pattern: str, found: Found) -> AttachError:
+def _nothing(host: Host, pattern: str, found: Found) -> AttachError:
     if not found.refused:
-        return _with_hint(AttachError(pattern, "no function of the kernel's BTF matches"))
+        return _with_hint(AttachError(pattern, f"no function matches {in_types_of(host)}"))
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
     return _with_hint(AttachError(pattern, f"every function that matches is left out: {reasons}"))
 

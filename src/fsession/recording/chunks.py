@@ -24,7 +24,7 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HEAD", "RECS", "SUMS", "TYPE", "Chunk", "chunk_head", "chunks", "file_head"]
+__all__ = ["HEAD", "MAGIC", "RECS", "SUMS", "TYPE", "Chunk", "chunk_head", "chunks", "file_head"]
 
 MAGIC = b"fsession"
 VERSION = 1

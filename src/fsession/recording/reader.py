@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from fsession.btf.catalog import Types
 from fsession.errors import BadInputError
-from fsession.recording.chunks import HEAD, RECS, SUMS, TYPE, Chunk, chunks
+from fsession.recording.chunks import HEAD, MAGIC, RECS, SUMS, TYPE, Chunk, chunks
 from fsession.recording.header import decode_header, decode_summary
 from fsession.trace import Call, Decoder, Summary
 from fsession.trace.graph_decode import GraphDecoder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fsession.trace import Function
     from fsession.trace.graph_decode import GraphEvent
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "is_recording"]
 
 _RING = struct.Struct("<II")  # before a record in a span: length and flags, the kernel's word
 _LENGTH, _BUSY = (1 << 30) - 1, 1 << 31
@@ -141,6 +141,12 @@ class Recording:
             elif chunk.kind == SUMS and chunk.whole:
                 self._told, ended = decode_summary(chunk.payload)
         self.is_cut = not ended
+
+
+def is_recording(path: str | PathLike[str]) -> bool:
+    """Whether the file at `path` begins as one does."""
+    with Path(path).open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _check_times(events: Iterable[GraphEvent]) -> None:

@@ -1,4 +1,4 @@
-"""Two runs compared, from what ``--format json`` wrote of each.
+"""Two runs compared, from what ``--format json`` wrote of each, or from their calls.
 
 ::
 
@@ -19,9 +19,11 @@ from fsession.frozen import frozen
 from fsession.sinks.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Run", "diff_lines", "read_run"]
+    from fsession.trace.event import Call
+
+__all__ = ["Run", "count_run", "diff_lines", "read_run"]
 
 
 @frozen
@@ -39,9 +41,7 @@ class Run:
 
 def read_run(lines: Iterable[str], name: str) -> Run:
     """The calls of a file. Raises `BadInputError` for what `JsonSink` does not write."""
-    calls: dict[str, int] = {}
-    own: dict[str, int] = {}
-    under_way: dict[int, dict[int, int]] = {}
+    counted = _Counted()
     lost = 0
     for number, line in enumerate(lines, 1):
         try:
@@ -49,15 +49,29 @@ def read_run(lines: Iterable[str], name: str) -> Run:
             if record["type"] == "summary":
                 lost += record["lost"]
                 continue
-            label = _label(record)
-            calls[label] = calls.get(label, 0) + 1
-            own[label] = own.get(label, 0) + _self_ns(record, under_way)
+            place = record.get("place")
+            counted.add(
+                _label(record),
+                int(record["duration_ns"]),
+                place and (place["tree"], place["order"], place["parent"]),
+            )
         except (ValueError, KeyError, TypeError) as error:
             what = f"{name}, line {number}: no line of a trace ({error})"
             raise BadInputError(what).hint(
                 "fsession graph --format json -o FILE writes them"
             ) from None
-    return Run(calls, own, lost)
+    return Run(counted.calls, counted.self_ns, lost)
+
+
+def count_run(batches: Iterable[Iterable[Call]], lost: Callable[[], int]) -> Run:
+    """The same of calls, of a recording; `lost` is asked when all have been read."""
+    counted = _Counted()
+    for batch in batches:
+        for call in batch:
+            place = call.place
+            where = (place.tree, place.order, place.parent) if place else None
+            counted.add(call.label, call.duration_ns, where)
+    return Run(counted.calls, counted.self_ns, lost())
 
 
 def _label(record: dict[str, Any]) -> str:
@@ -65,19 +79,28 @@ def _label(record: dict[str, Any]) -> str:
     return f"{module}:{record['function']}" if module else str(record["function"])
 
 
-def _self_ns(record: dict[str, Any], under_way: dict[int, dict[int, int]]) -> int:
-    """Of a call, whose children came before it: `under_way` has their sums by tree and parent."""
-    took = int(record["duration_ns"])
-    place = record.get("place")
-    if place is None:
-        return took
-    inside = under_way.setdefault(place["tree"], {})
-    left = took - inside.pop(place["order"], 0)
-    if place["parent"] < 0:
-        del under_way[place["tree"]]
-    else:
-        inside[place["parent"]] = inside.get(place["parent"], 0) + took
-    return max(0, left)
+class _Counted:
+    """Calls and self times of functions, from calls that come at their ends."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.self_ns: dict[str, int] = {}
+        self._inside: dict[int, dict[int, int]] = {}  # sums of what is below, by tree and parent
+
+    def add(self, label: str, took_ns: int, place: tuple[int, int, int] | None) -> None:
+        """`place` is tree, order, parent. Children come before their parents."""
+        own_ns = took_ns if place is None else self._self_ns(took_ns, *place)
+        self.calls[label] = self.calls.get(label, 0) + 1
+        self.self_ns[label] = self.self_ns.get(label, 0) + own_ns
+
+    def _self_ns(self, took_ns: int, tree: int, order: int, parent: int) -> int:
+        inside = self._inside.setdefault(tree, {})
+        left = took_ns - inside.pop(order, 0)
+        if parent < 0:
+            del self._inside[tree]
+        else:
+            inside[parent] = inside.get(parent, 0) + took_ns
+        return max(0, left)
 
 
 def diff_lines(before: Run, after: Run) -> Iterator[str]:
