@@ -271,6 +271,24 @@ def test_include_exclude_leaf(graph):
     assert names(extra=[NICE]) > whole | {NICE}
 
 
+def test_learned_callees(graph, require, tmp_path):
+    """What a pointer to a function points to, and then what that calls."""
+    require(fsession.Feature.FSESSION_MULTI, None)
+    file = tmp_path / "text"
+    file.write_text("text")
+    with graph("vfs_read", depth=2, learn=True) as grapher:
+        file.read_bytes()
+        finish(grapher)
+    readers = [name for name in grapher.learned if name.endswith("_read_iter")]
+    assert len(readers) == 1
+    with graph("vfs_read", depth=3, extra=grapher.learned) as again:
+        file.read_bytes()
+        trees = [checked(tree, missed=again.summary.missed) for tree in trees_of(finish(again))]
+    (reader,) = (call for call in trees[0] if call.function == readers[0])
+    assert (reader.place.depth, reader.ret) == (1, 4)
+    assert any(call.place.parent == reader.place.order for call in trees[0])
+
+
 def test_a_root_inside_another(graph):
     few = ("do_filp_open", "vfs_open")
     with graph(OPEN, "path_openat", depth=2, include=few) as grapher:

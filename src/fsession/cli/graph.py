@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,7 +24,7 @@ from fsession.cli.report import OK, warn
 from fsession.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fsession.sinks import Sink
     from fsession.tracer.graph import Grapher
@@ -50,6 +51,11 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
 @_globs("exclude", "Not these callees, nor what only they call.")
 @_globs("extra", "These too: FUNC may call them by a pointer.")
 @_globs("leaf", "Not what these call.")
+@click.option(
+    "--learn",
+    is_flag=True,
+    help="Run CMD once before, to see what FUNC calls through pointers (Linux 7.2).",
+)
 @click.option(
     "--strategy",
     type=click.Choice(["auto", "native", "multi", "split"]),
@@ -106,6 +112,7 @@ def graph(
     dry_run: bool,
     verbose: bool,
     quiet: bool,
+    learn: bool,
     **options: Any,
 ) -> int:
     """Show the calls below FUNC as a tree: arguments, results, durations.
@@ -120,6 +127,9 @@ def graph(
     with ExitStack() as stack:
         words = workload()
         place.check(words, dry_run=dry_run)
+        if learn:
+            learned = _learned(targets, place, words, timeout_s, options, quiet=quiet)
+            options["extra"] = (*options["extra"], *learned)
         process = None if dry_run else place.workload(words, stack)
         from fsession.tracer.graph import graph as make_grapher
 
@@ -144,6 +154,46 @@ def graph(
         sink.end(summary)
         tell_summary(to, summary, quiet=quiet)
         return status
+
+
+def _learned(
+    targets: tuple[str, ...],
+    place: Place,
+    words: Sequence[str],
+    timeout_s: float | None,
+    options: dict[str, Any],
+    *,
+    quiet: bool,
+) -> list[str]:
+    """What is called through pointers while CMD runs for the first time."""
+    from fsession.tracer.graph import graph as make_grapher
+
+    if not words:
+        raise BadInputError("--learn needs a command to learn from").hint(
+            "fsession graph --learn FUNC -- CMD runs CMD twice"
+        )
+    with ExitStack() as stack:
+        process = place.workload(words, stack)
+        grapher = make_grapher(*targets, host=place.host(stack), learn=True, **options)
+        grapher = stack.enter_context(grapher)
+
+        def read() -> bool:
+            grapher.read(0)
+            return True
+
+        interrupted = follow(grapher, read, sys.stdout, process, timeout_s)
+        grapher.detach()
+        read()
+        workload_status(process, interrupted=interrupted)
+        if interrupted:
+            raise KeyboardInterrupt
+        learned = grapher.learned
+        if not quiet:
+            from fsession.sinks import count
+
+            candidates = count(len(grapher.selection.candidates), "candidate")
+            warn(f"learned {len(learned)} of {candidates}: {', '.join(learned)}")
+        return learned
 
 
 def _chosen(to: Output, *, totals: bool, flame: bool) -> Output:

@@ -57,6 +57,7 @@ def graph(
     errors: bool = False,
     filter: str | Sequence[str] = (),
     stack: bool = False,
+    learn: bool = False,
     max_events: int | None = None,
     ring_bytes: int = RING_BYTES,
 ) -> Grapher:
@@ -65,7 +66,8 @@ def graph(
     How far it goes is told by `depth` (levels, the roots are the first) and the others of `Extent`.
     `pid`, `tid`, `comm`, `cpu` and `filter`, expressions on the root, choose the trees that are
     begun, in the kernel; `min_duration_ns` and `errors` are about the root's end and choose the
-    trees that are shown. `stack`: the kernel's stack above the root. `max_events` counts trees.
+    trees that are shown. `stack`: the kernel's stack above the root. `learn`: take in all functions
+    that may be called through pointers, for `Grapher.learned`. `max_events` counts trees.
     """
     raw = None if comm is None else comm.encode()
     if raw is not None and not 0 < len(raw) <= COMM_MAX:
@@ -77,8 +79,9 @@ def graph(
     filters = RootFilters(pid, tid, raw, cpu, conditions)
     wanted = RootWanted(min_duration_ns, errors)
     return Grapher(
-        targets, extent, filters, wanted, host, strategy, max_events, ring_bytes, stack=stack
-    )
+        targets, extent, filters, wanted, host, strategy, max_events, ring_bytes,
+        stack=stack, learn=learn,
+    )  # fmt: skip
 
 
 class RootWanted:
@@ -114,12 +117,14 @@ class Grapher:
         ring_bytes: int = RING_BYTES,
         *,
         stack: bool = False,
+        learn: bool = False,
     ) -> None:
         self._names, self._extent, self._filters = tuple(targets), extent, filters
         self._wanted = wanted or RootWanted()
         self._host, self._strategy = host, strategy
         self._max_trees, self._ring_bytes = max_events, ring_bytes
-        self._root_stacks = stack
+        self._root_stacks, self._learn = stack, learn
+        self._learned: set[str] = set()
         self._stack = ExitStack()
         self._events: list[GraphEvent] = []
         self._held = HeldTrees(self._wanted) if self._wanted.decides else None
@@ -143,7 +148,12 @@ class Grapher:
             return selection
 
     def _select(self, host: Host) -> GraphSelection:
-        return select_graph(host, self._names, self._extent, self._strategy)
+        selection = select_graph(host, self._names, self._extent, self._strategy)
+        if self._learn:
+            from fsession.tracer.graph_learn import widened
+
+            selection = widened(host, selection, self._extent)
+        return selection
 
     def _open(self, stack: ExitStack) -> None:
         host = self._host or stack.enter_context(this_kernel())
@@ -170,6 +180,8 @@ class Grapher:
             return
         is_call = isinstance(event, Call)
         self._calls += is_call
+        if self._learn:
+            self._note(event)
         is_end = isinstance(event, Call) and event.place is not None and not event.place.depth
         self._ended += is_end
         if self._held is None:
@@ -178,6 +190,17 @@ class Grapher:
         elif wanted := self._held.add(event):
             self._trees += 1
             self._events += wanted
+
+    def _note(self, event: GraphEvent) -> None:
+        call = event if isinstance(event, Call) else event.call
+        is_below = call.place is not None and 0 < call.place.depth < self._extent.depth
+        if is_below and call.label in self.selection.candidates:
+            self._learned.add(call.label)
+
+    @property
+    def learned(self) -> list[str]:
+        """Of what may be called through pointers, what was: to be `extra` of another graph."""
+        return sorted(self._learned)
 
     def fileno(self) -> int:
         """Readable when there may be something to `read`."""

@@ -59,12 +59,14 @@ class Node:
 class GraphSelection:
     """Functions of a graph, roots last, as they are attached in this order.
 
-    `skipped` are callees that are left out, counted by reason.
+    `skipped` are callees that are left out, counted by reason. `candidates` are among them to see
+    whether they are called: `fsession.tracer.graph_learn`.
     """
 
     nodes: tuple[Node, ...]
     skipped: Counter[str]
     plan: Plan
+    candidates: frozenset[str] = frozenset()
 
     @property
     def targets(self) -> tuple[Target, ...]:
