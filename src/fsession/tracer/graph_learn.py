@@ -45,7 +45,9 @@ def widened(host: Host, selection: GraphSelection, extent: Extent) -> GraphSelec
         raise error.hint("it attaches to thousands of functions: name callees by --extra")
     callers = [node.target for node in selection.nodes if node.depth < extent.depth - 1]
     known = {target.name for target in selection.targets}
-    more = [one for one in candidates(host, callers) if one.name not in known]
+    more = [
+        one for one in candidates(host, callers) if one.name not in known and extent.takes(one.name)
+    ]
     nodes = (*(Node(target, 1) for target in more), *selection.nodes)
     names = frozenset(target.name for target in more)
     return replace(selection, nodes=nodes, plan=plan, candidates=names)

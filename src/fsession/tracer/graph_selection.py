@@ -46,6 +46,11 @@ class Extent:
     extra: tuple[str, ...] = ()
     leaf: tuple[str, ...] = ()
 
+    def takes(self, name: str) -> bool:
+        """Whether `include` and `exclude` let a callee be shown."""
+        included = not self.include or _matches(name, self.include)
+        return included and not _matches(name, self.exclude)
+
 
 @frozen
 class Node:
