@@ -58,12 +58,10 @@ def candidates(host: Host, callers: Iterable[Target]) -> list[Target]:
     types = host.types("")
     own = [one.btf_id for one in callers if one.program is None and one.types is types]
     wanted = pointer_prototypes(types, own)
-    return list(_alike(types, wanted, Counter(host.traceable())))
+    return list(_alike(types, wanted, Counter(host.traceable("*", ""))))
 
 
-def _alike(
-    types: Types, wanted: set[Prototype], places: Counter[tuple[str, str]]
-) -> Iterator[Target]:
+def _alike(types: Types, wanted: set[Prototype], places: Counter[str]) -> Iterator[Target]:
     """The kernel's own functions with one of these prototypes."""
     ids: dict[str, list[TypeId]] = {}
     for name, id in types.functions():
@@ -71,7 +69,7 @@ def _alike(
     models = Models(types)
     avoid = unsafe(ids)
     for name, found in ids.items():
-        if len(found) != 1 or places[name, ""] != 1 or name in avoid or refused_by_name(name):
+        if len(found) != 1 or places[name] != 1 or name in avoid or refused_by_name(name):
             continue
         if _prototype(types, types.prototype(found[0])) in wanted:
             slots = models.slots(found[0])
