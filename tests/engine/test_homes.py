@@ -8,6 +8,7 @@ from unicorn.arm64_const import UC_ARM64_REG_LR, UC_ARM64_REG_SP, UC_ARM64_REG_X
 
 from fsession.engine.jit import arm64
 from fsession.engine.jit.allocate import Machine
+from fsession.engine.jit.arm64_insns import load_imm, words
 from fsession.engine.jit.fuse import fused
 from fsession.engine.jit.merge import UPDATE
 from fsession.engine.jit.prepare import prepare
@@ -159,9 +160,16 @@ def test_calls_on_arm64_reach_what_is_near_and_what_is_far(near):
     for start in (place, helper, 0x200000):
         uc.mem_map(start, 0x1000)
     uc.mem_write(place, code.at(place))
-    uc.mem_write(helper, arm64.load_imm(0, 41) + arm64.words(0xD65F03C0))
+    uc.mem_write(helper, load_imm(0, 41) + words(0xD65F03C0))
     uc.reg_write(UC_ARM64_REG_SP, 0x201000)
     uc.reg_write(UC_ARM64_REG_LR, 0x40)
     uc.emu_start(place, 0x40)
     assert uc.reg_read(UC_ARM64_REG_X0) == 41
     assert (code.at(place) == code.data) != near
+
+
+@pytest.mark.parametrize("off", [-513, -9296, -0x8000, 0x7FF8])
+def test_far_places_of_raw_code_make_no_larger_frame(off):
+    """No verifier lets them through; they are read where they are."""
+    program = prepare(assemble(f"r0 = *(u8 *)(r10 {off:+})\n exit"), lambda _: 0, lambda _: SMALL)
+    assert program.functions[0].shape.stack <= 512

@@ -40,6 +40,7 @@ RESULT = 15
 that no call comes between, and that of results of C."""
 
 _MOST_INSNS = 4096
+_SLOTS_BYTES = 256  # at most, of all slots
 _SAVED = range(R6, R10)
 _MOV_K, _MOV32_K = int(Class.ALU64 | Alu.MOV), int(Class.ALU | Alu.MOV)
 _MOV32 = int(Class.ALU | Alu.MOV | Source.X)
@@ -73,13 +74,15 @@ class Machine:
 
 def allocated(
     body: Sequence[tuple[InsnOff, Insn]], machine: Machine, inline: Container[InsnOff]
-) -> list[Line]:
-    """The lines of a function; `inline` are the calls whose code leaves the result in r0. Long
-    functions and those with tail calls stay as they are."""
+) -> tuple[list[Line], int]:
+    """The lines of a function, and how much stack it uses; `inline` are the calls whose code leaves
+    the result in r0. Long functions and those with tail calls stay as they are."""
     tails = any(is_tail_call(insn) for _, insn in body)
     if tails or len(body) > _MOST_INSNS:
-        return [Line(at, (insn,)) for at, insn in body]
-    return _Allocation(body, machine, inline).lines()
+        stack = max(stack_of(insn) for _, insn in body)
+        return [Line(at, (insn,)) for at, insn in body], stack
+    allocation = _Allocation(body, machine, inline)
+    return allocation.lines(), allocation.stack
 
 
 class _Web:
@@ -114,7 +117,8 @@ class _Allocation:
         self._weights = self._flow.weights()
         self._calls = {at for at, insn in enumerate(self._insns) if insn.is_call}
         self._inline = {at for at in self._calls if body[at][0] in inline}
-        self._depth = max(map(stack_of, self._insns), default=0)
+        self.stack = max(map(stack_of, self._insns), default=0)
+        self._lowest = self.stack + _SLOTS_BYTES
         self._read: dict[tuple[int, int], _Web] = {}
         self._set: dict[tuple[int, int], _Web] = {}
         used = 0
@@ -224,10 +228,11 @@ class _Allocation:
         often = self._weights
         costs = sum(often[at] * self._cost_of_set(at) for at in web.defs)
         costs += sum(often[at] * self._cost_of_use(at, web.register) for at in web.uses)
-        if costs >= self._machine.saving * max(often[at] for at in web.defs):
+        gain = self._machine.saving * max(often[at] for at in web.defs)
+        if costs >= gain or self.stack >= self._lowest:
             return False
-        self._depth += 8
-        web.slot = -self._depth
+        self.stack += 8
+        web.slot = -self.stack
         return True
 
     def _cost_of_set(self, at: int) -> float:

@@ -10,17 +10,48 @@ saved registers, the counter of ``may_goto``, the BPF stack; r10 is counted from
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.allocate import Line, Machine
+from fsession.engine.jit.arm64_insns import (
+    BLR,
+    BR,
+    FP,
+    LDP,
+    LDP_POST,
+    LDR,
+    LDRS,
+    LR,
+    SP,
+    STP,
+    STP_PRE,
+    STR,
+    X9,
+    X10,
+    X11,
+    X12,
+    X16,
+    ZR,
+    add_extended,
+    add_imm,
+    branch_reg,
+    call_address,
+    load_imm,
+    memory,
+    move,
+    pair,
+    patch_distance,
+    rrr,
+    thread_pointer_load,
+    words,
+)
 from fsession.engine.jit.code import Buffer, Code, Fault
 from fsession.engine.jit.fuse import SUM, fused
 from fsession.engine.jit.prepare import TAIL_STATE, prepare
 from fsession.engine.jit.schedule import FRAME
 from fsession.engine.jit.shape import MAX_LOOPS, Shape, is_tail_call
-from fsession.errors import BadInputError, InternalError
+from fsession.errors import BadInputError
 from fsession.isa.insn import InsnOff
 from fsession.isa.opcode import (
     CALL_LOCAL,
@@ -47,41 +78,19 @@ if TYPE_CHECKING:
     from fsession.isa.insn import Insn
 
 __all__ = [
-    "BLR",
-    "BR",
     "ENTRY_BYTES",
     "ENTRY_NOP",
-    "FP",
-    "LDP_POST",
-    "LDR",
-    "LR",
-    "SP",
-    "STP_PRE",
-    "STR",
+    "REGISTERS",
     "UCONTEXT_PC",
     "UCONTEXT_REGISTERS",
-    "X9",
-    "X11",
-    "X12",
-    "ZR",
-    "add_imm",
-    "branch_reg",
-    "call_address",
     "compile_code",
     "inline_code",
-    "load_imm",
-    "memory",
-    "pair",
-    "patch_distance",
     "read_thread_pointer",
     "thread_pointer_load",
-    "words",
 ]
 
 REGISTERS = (7, 0, 1, 2, 3, 4, 19, 20, 21, 22, -1, 13, 14, 5, 6, 0)
-X9, X10, X11, X12, X16 = 9, 10, 11, 12, 16
-TAIL, FP, LR, ZR = 26, 29, 30, 31
-SP = 31
+TAIL = 26
 ENTRY_NOP = bytes.fromhex("1f2003d5")
 ENTRY_BYTES = len(ENTRY_NOP)
 MAX_TAIL_CALLS = 33
@@ -146,101 +155,6 @@ def compile_code(insns: Sequence[Insn], calls: CallTarget) -> Code:
 def inline_code(insns: Sequence[Insn]) -> bytes:
     """Code of a few instructions without calls, jumps and stack, to stand where a call stood."""
     return _Compiler(insns).inline()
-
-
-def patch_distance(data: bytearray, at: int, distance: int) -> None:
-    """Fill in the distance from the end of the instruction before `at`, by the kind it is of."""
-    (word,) = struct.unpack_from("<I", data, at - 4)
-    words = (distance + 4) // 4
-    if word & 0x7C000000 == 0x14000000:  # b, bl
-        word |= _field(words, 26)
-    elif word & 0x1F000000 == 0x10000000:  # adr
-        word |= _field(distance + 4 >> 2, 19) << 5
-    else:  # b.cond, cbz, cbnz
-        word |= _field(words, 19) << 5
-    struct.pack_into("<I", data, at - 4, word)
-
-
-def _field(value: int, bits: int) -> int:
-    if not -(1 << bits - 1) <= value < 1 << bits - 1:
-        raise BadInputError("the program is too long: a jump does not reach")
-    return value & (1 << bits) - 1
-
-
-# Encodings, each one word. `w` is 1 for 64 bits.
-
-
-def words(*values: int) -> bytes:
-    return struct.pack(f"<{len(values)}I", *values)
-
-
-def rrr(opcode: int, rd: int, rn: int, rm: int, w: int = 1) -> bytes:
-    return words(opcode | w << 31 | rm << 16 | rn << 5 | rd)
-
-
-def move(rd: int, rm: int, w: int = 1) -> bytes:
-    return rrr(0x2A000000, rd, ZR, rm, w)
-
-
-def add_imm(rd: int, rn: int, imm: int, w: int = 1) -> bytes:
-    """``add`` or ``sub`` of up to 12 bits; 31 is sp."""
-    opcode = 0x11000000 if imm >= 0 else 0x51000000
-    if abs(imm) > 4095:
-        raise InternalError(f"{imm} is no immediate of an addition")
-    return words(opcode | w << 31 | abs(imm) << 10 | rn << 5 | rd)
-
-
-def load_imm(rd: int, value: int) -> bytes:
-    """Any 64-bit number: movz or movn, then movk for what differs."""
-    value &= (1 << 64) - 1
-    parts = [value >> shift & 0xFFFF for shift in (0, 16, 32, 48)]
-    inverted = parts.count(0xFFFF) > parts.count(0)
-    rest = 0xFFFF if inverted else 0
-    todo = [(at, part) for at, part in enumerate(parts) if part != rest] or [(0, rest)]
-    at, part = todo[0]
-    first = 0x92800000 if inverted else 0xD2800000
-    out = [first | at << 21 | (part ^ rest) << 5 | rd]
-    out += [0xF2800000 | at << 21 | part << 5 | rd for at, part in todo[1:]]
-    return words(*out)
-
-
-def pair(opcode: int, first: int, second: int, rn: int, off: int) -> bytes:
-    """``stp`` and ``ldp`` of 64-bit registers; `off` in bytes."""
-    return words(opcode | (off // 8 & 0x7F) << 15 | second << 10 | rn << 5 | first)
-
-
-STP_PRE, LDP_POST, STP, LDP = 0xA9800000, 0xA8C00000, 0xA9000000, 0xA9400000
-
-
-def memory(opcode: int, rt: int, rn: int, off: int, log: int) -> bytes | None:
-    """A load or store with an offset that fits: scaled, else of 9 bits; None if none fits.
-
-    `opcode` is that of the unscaled form without its size.
-    """
-    head = opcode | log << 30 | rn << 5 | rt
-    if off >= 0 and not off & (1 << log) - 1 and off >> log < 4096:
-        return words(head | 1 << 24 | off >> log << 10)
-    return words(head | (off & 0x1FF) << 12) if -256 <= off < 256 else None
-
-
-STR, LDR, LDRS = 0x38000000, 0x38400000, 0x38800000
-
-
-def branch_reg(opcode: int, rn: int) -> bytes:
-    return words(opcode | rn << 5)
-
-
-BR, BLR = 0xD61F0000, 0xD63F0000
-
-
-def call_address(address: int) -> bytes:
-    """Call of any address; x12 is lost."""
-    return load_imm(X12, address) + branch_reg(BLR, X12)
-
-
-def thread_pointer_load(reg: int, offset: int) -> bytes:
-    """``reg = *(u64 *)(tpidr_el0 + offset)``."""
-    return words(0xD53BD040 | X12) + load_imm(X11, offset) + words(0xF86B6980 | reg)
 
 
 def read_thread_pointer() -> bytes:
@@ -448,7 +362,7 @@ class _Compiler:
         if abs(imm) < 4096:
             self._code.emit(add_imm(dst, register, imm))
         else:
-            self._code.emit(load_imm(X9, imm) + _add_extended(dst, register, X9))
+            self._code.emit(load_imm(X9, imm) + add_extended(dst, register, X9))
 
     def _jump(self, insn: Insn, at: int) -> None:
         operation, w = insn.opcode & 0xF0, int(insn.cls == Class.JMP)
@@ -541,7 +455,7 @@ class _Compiler:
         """Register and offset for an access."""
         register, off = self._base(base, off)
         if memory(STR, 0, register, off, log) is None:
-            self._code.emit(load_imm(X10, off) + _add_extended(X10, register, X10))
+            self._code.emit(load_imm(X10, off) + add_extended(X10, register, X10))
             return X10, 0
         return register, off
 
@@ -603,7 +517,7 @@ class _Compiler:
         if abs(off) < 4096:
             self._code.emit(add_imm(X10, register, off))
         else:
-            self._code.emit(load_imm(X10, off) + _add_extended(X10, register, X10))
+            self._code.emit(load_imm(X10, off) + add_extended(X10, register, X10))
         return X10
 
 
@@ -614,11 +528,6 @@ def _straighten(calls: Sequence[tuple[int, int]], data: bytearray, address: int)
         if -_BL_REACH < distance < _BL_REACH - 4:
             data[end - 4 : end] = words(_BL)
             patch_distance(data, end, distance)
-
-
-def _add_extended(rd: int, rn: int, rm: int) -> bytes:
-    """``add``, of which 31 as `rn` is sp."""
-    return words(0x8B206000 | rm << 16 | rn << 5 | rd)
 
 
 def _swap(insn: Insn, dst: int) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsession.engine.jit.arm64 import (
+from fsession.engine.jit.arm64_insns import (
     BLR,
     BR,
     FP,

@@ -58,8 +58,8 @@ def prepare(
     found = []
     for start, body in functions(insns):
         offered = machine([insn for _, insn in body])
-        lines = allocated(body, offered, inline)
-        shape = shape_of(start, [insn for line in lines for insn in line.insns])
+        lines, stack = allocated(body, offered, inline)
+        shape = shape_of(start, [insn for line in lines for insn in line.insns], stack)
         eager = TAIL_STATE if tails else 0
         found.append(Function(shape, scheduled(lines, offered.groups, eager=eager)))
     return Prepared(found, targets, tails)

@@ -32,13 +32,13 @@ class Shape:
     may_goto: bool
 
 
-def shape_of(start: int, insns: Sequence[Insn]) -> Shape:
-    """Of the function with these instructions."""
+def shape_of(start: int, insns: Sequence[Insn], stack: int) -> Shape:
+    """Of the function with these instructions and so much stack."""
     changed = {register for insn in insns for register in written(insn)}
     return Shape(
         start,
         tuple(register for register in range(R6, R10) if register in changed),
-        max(map(stack_of, insns), default=0),
+        stack,
         any(insn.is_call for insn in insns),
         any(insn.opcode == MAY_GOTO for insn in insns),
     )
@@ -49,7 +49,7 @@ def is_tail_call(insn: Insn) -> bool:
 
 
 def stack_of(insn: Insn) -> int:
-    """How far down an instruction reaches in the stack."""
+    """How far down an instruction reaches in the stack, of which there are `STACK_BYTES`."""
     match insn.cls:
         case Class.LDX if insn.src == R10:
             return _depth(insn)
@@ -61,4 +61,4 @@ def stack_of(insn: Insn) -> int:
 
 
 def _depth(insn: Insn) -> int:
-    return max(7 - insn.off & -8, 0)
+    return min(max(7 - insn.off & -8, 0), STACK_BYTES)

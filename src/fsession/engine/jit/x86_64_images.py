@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsession.engine.jit.code import Buffer
 from fsession.engine.jit.plan import IS_RETURN, Place, Plan, Stub, places
-from fsession.engine.jit.x86_64 import (
+from fsession.engine.jit.x86_64_insns import (
     R8,
     R9,
     RAX,
