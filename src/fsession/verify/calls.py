@@ -10,6 +10,7 @@ from fsession.uapi import AttachType, MapType, ProgType
 from fsession.verify.globals import call_global, is_global
 from fsession.verify.helpers import call_helper
 from fsession.verify.kfuncs import call_kfunc
+from fsession.verify.locks import check_no_lock
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import constant
@@ -35,6 +36,8 @@ def step_call(walk: Walk, state: State, insn: Insn) -> int:
     start = state.at + 1 + insn.imm
     if is_global(walk.subject, start):
         return call_global(walk, state, start)
+    if not walk.limits.functions_under_lock:
+        check_no_lock(state)
     regs = state.frame.regs
     frame = walk.enter(state, start)
     frame.regs[1:6] = regs[1:6]
@@ -178,6 +181,8 @@ def _return(walk: Walk, state: State) -> int:
     result = walk.readable(state, 0) if frame.callback is not None else frame.regs[0]
     if result.kind == Kind.STACK:
         raise RefusedError("cannot return stack pointer to the caller", regs=(0,))
+    if state.lock and not walk.limits.functions_under_lock:
+        raise RefusedError("bpf_spin_unlock is missing")
     state.frames.pop()
     if frame.callback is None:
         state.frame.regs[0] = result

@@ -8,7 +8,7 @@ from fsession.verify.prune import Checkpoint, settled
 from fsession.verify.state import Byte, Kind, Reg, Slot, reg_bit, slot_bit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fsession.verify.state import Frame, State
 
@@ -99,20 +99,21 @@ def _covers_byte(old: int, new: int) -> bool:
 
 
 def covers(
-    point: Checkpoint, new: State, live: Callable[[State, int], int], *, marks: bool, exact: bool
+    point: Checkpoint, new: State, live: Sequence[Sequence[int]], *, marks: bool, exact: bool
 ) -> bool:
-    """Whether `point` covers `new`. `live` tells the live registers of a frame, a mask."""
+    """Whether `point` covers `new`. `live` are the registers of each frame that are read later."""
     old = point.state
     if not _same_outside(old, new):
         return False
     use_marks = marks and settled(point)
     compare = Comparison(point.precise if use_marks else -1, 0, exact=exact)
     for depth, (before, now) in enumerate(zip(old.frames, new.frames, strict=True)):
-        alive = live(old, depth)
-        for number in range(10):
-            if alive >> number & 1 and not compare.covers(
-                before.regs[number], now.regs[number], reg_bit(depth, number)
-            ):
+        regs, others = before.regs, now.regs
+        for number in live[depth]:
+            reg, other = regs[number], others[number]
+            if reg is other and not reg.id and not reg.ref:
+                continue
+            if not compare.covers(reg, other, reg_bit(depth, number)):
                 return False
         if not _covers_stack(compare, before, now, depth, point.read if use_marks else -1):
             return False
@@ -136,21 +137,25 @@ def _covers_stack(compare: Comparison, old: Frame, new: Frame, depth: int, read:
 def _same_outside(old: State, new: State) -> bool:
     if len(old.frames) != len(new.frames) or len(old.refs) != len(new.refs):
         return False
-    if (old.rcu, old.preempt) != (new.rcu, new.preempt):
+    if old.rcu != new.rcu or old.preempt != new.preempt:
         return False
-    return all(
-        before.start == now.start and before.call == now.call and before.callback is now.callback
-        for before, now in zip(old.frames, new.frames, strict=True)
-    )
+    for before, now in zip(old.frames, new.frames, strict=True):
+        if before.start != now.start or before.call != now.call:
+            return False
+        if before.callback is not now.callback:
+            return False
+    return True
 
 
 def _same_refs(compare: Comparison, old: State, new: State) -> bool:
-    return compare.same_id(old.lock, new.lock) and all(
+    if not compare.same_id(old.lock, new.lock):
+        return False
+    return not old.refs or all(
         before.what == now.what and compare.same_id(before.id, now.id)
         for before, now in zip(old.refs, new.refs, strict=True)
     )
 
 
-def same(point: Checkpoint, new: State, live: Callable[[State, int], int]) -> bool:
+def same(point: Checkpoint, new: State, live: Sequence[Sequence[int]]) -> bool:
     """Whether nothing has changed at all since `point`: a loop without progress."""
     return covers(point, new, live, marks=False, exact=True)

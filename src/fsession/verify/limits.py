@@ -20,6 +20,7 @@ class Limits:
     may_goto: bool = True  # 6.9
     signed_ops: bool = True  # 6.6: ISA v4
     callbacks_loop: bool = True  # 6.8: callbacks are walked until nothing changes
+    functions_under_lock: bool = True  # 6.9: calls of the program's own functions
     load_acquire: bool = True  # 6.15
     same_operands: bool = True  # 7.0: conditions of a register and itself are known
     one_offset: bool = False  # 7.2: a pointer's fixed and variable offset are one range
@@ -37,6 +38,7 @@ SERIES = {
         may_goto=False,
         signed_ops=False,
         callbacks_loop=False,
+        functions_under_lock=False,
         load_acquire=False,
         same_operands=False,
     ),

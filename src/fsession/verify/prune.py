@@ -41,6 +41,7 @@ class Checkpoint:
         "misses",
         "parent",
         "precise",
+        "progress",
         "read",
         "state",
     )
@@ -48,6 +49,7 @@ class Checkpoint:
     def __init__(self, state: State) -> None:
         self.state = state
         self.parent = state.parent
+        self.progress = state.progress
         self.branches = 1
         self.precise = 0
         self.read = 0

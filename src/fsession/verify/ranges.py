@@ -10,7 +10,7 @@ since 7.2: where an arc crosses both 0 and the sign, only the smaller of the two
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from fsession.verify import tnum
@@ -38,6 +38,7 @@ S32_MIN, S32_MAX = -(1 << 31), (1 << 31) - 1
 S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
 _SIGN, _SIGN32 = 1 << 63, 1 << 31
 _HIGH = U64 ^ U32
+_KEPT = 8192  # results kept: a walk comes to the same numbers again and again
 _ROUNDS = 4  # after two there is rarely anything left to tell
 
 
@@ -103,7 +104,7 @@ class Range(NamedTuple):
 UNKNOWN = Range(0, U64, 0, U64, S64_MIN, S64_MAX, 0, U32, S32_MIN, S32_MAX)
 
 
-@cache
+@lru_cache(_KEPT)
 def constant(word: int) -> Range:
     """Exactly `word`, given as signed or unsigned."""
     word &= U64
@@ -113,11 +114,13 @@ def constant(word: int) -> Range:
     return Range(word, 0, word, word, signed, signed, low, low, signed_low, signed_low)
 
 
+@lru_cache(_KEPT)
 def unsigned_range(low: int, high: int) -> Range:
     """``low..high`` as unsigned numbers."""
     return narrow(*UNKNOWN[:2], low, high, *UNKNOWN[4:]) or UNKNOWN
 
 
+@lru_cache(_KEPT)
 def signed_range(low: int, high: int) -> Range:
     """``low..high`` as signed numbers."""
     return narrow(*UNKNOWN[:4], low, high, *UNKNOWN[6:]) or UNKNOWN
@@ -168,96 +171,126 @@ def intersection(a: Range, b: Range) -> Range | None:
     )
 
 
-def narrow(
-    value: int,
-    mask: int,
-    umin: int,
-    umax: int,
-    smin: int,
-    smax: int,
-    u32min: int,
-    u32max: int,
-    s32min: int,
-    s32max: int,
-) -> Range | None:
+@lru_cache(_KEPT)
+def narrow(value: int, mask: int, *views: int) -> Range | None:
     """Each view sharpened by the others; None where they leave no word.
 
-    Every step is of the form "all words of the set satisfy it", so nothing of the set is lost:
-
-    - a tnum's least member has its unknown bits 0, its greatest has them 1; as signed numbers the
-      sign bit counts the other way round;
-    - numbers whose upper halves are equal are ordered as their lower halves are;
-    - words on one side of the sign are ordered alike as signed and as unsigned numbers;
-    - a word of at least L whose low half is at least l is at least ``high half of L : l``, since
-      its high half is at least L's; the same from above;
-    - all words between two bounds share the bits above the highest one where the bounds differ.
+    `views` are the eight bounds in the order of `Range`. Every step is of the form "all words of
+    the set satisfy it", so nothing of the set is lost.
     """
     if not mask:
-        found = constant(value)
-        fits = (
-            umin <= value <= umax
-            and smin <= found.smin <= smax
-            and u32min <= found.u32min <= u32max
-            and s32min <= found.s32min <= s32max
-        )
-        return found if fits else None
+        return _only(value, views)
+    bounds: tuple[int, ...] = views
     for _ in range(_ROUNDS):
-        before = (umin, umax, smin, smax, u32min, u32max, s32min, s32max, mask)
-        # bits to bounds
-        low, high = value, value | mask
-        umin, umax = max(umin, low), min(umax, high)
-        low, high = value | (mask & _SIGN), value | (mask & ~_SIGN)
-        smin = max(smin, low - (1 << 64) if low >> 63 else low)
-        smax = min(smax, high - (1 << 64) if high >> 63 else high)
-        value32, mask32 = value & U32, mask & U32
-        u32min, u32max = max(u32min, value32), min(u32max, value32 | mask32)
-        low, high = value32 | (mask32 & _SIGN32), value32 | (mask32 & ~_SIGN32)
-        s32min = max(s32min, low - (1 << 32) if low >> 31 else low)
-        s32max = min(s32max, high - (1 << 32) if high >> 31 else high)
-        # 64 bits to 32
-        if umin >> 32 == umax >> 32:
-            u32min, u32max = max(u32min, umin & U32), min(u32max, umax & U32)
-        if smin >> 32 == smax >> 32:
-            u32min, u32max = max(u32min, smin & U32), min(u32max, smax & U32)
-        if smin >= S32_MIN and smax <= S32_MAX:
-            s32min, s32max = max(s32min, smin), min(s32max, smax)
-            smin, smax = max(smin, s32min), min(smax, s32max)
-        # signed and unsigned, 32 bits then 64
-        if u32min > S32_MAX:
-            s32min, s32max = max(s32min, u32min - (1 << 32)), min(s32max, u32max - (1 << 32))
-        elif u32max <= S32_MAX:
-            s32min, s32max = max(s32min, u32min), min(s32max, u32max)
-        if s32min >= 0:
-            u32min, u32max = max(u32min, s32min), min(u32max, s32max)
-        elif s32max < 0:
-            u32min, u32max = max(u32min, s32min & U32), min(u32max, s32max & U32)
-        if umin > S64_MAX:
-            smin, smax = max(smin, umin - (1 << 64)), min(smax, umax - (1 << 64))
-        elif umax <= S64_MAX:
-            smin, smax = max(smin, umin), min(smax, umax)
-        if smin >= 0:
-            umin, umax = max(umin, smin), min(umax, smax)
-        elif smax < 0:
-            umin, umax = max(umin, smin & U64), min(umax, smax & U64)
-        # 32 bits to 64
-        umin, umax = max(umin, (umin & _HIGH) | u32min), min(umax, (umax & _HIGH) | u32max)
-        smin, smax = max(smin, (smin & ~U32) | u32min), min(smax, (smax & ~U32) | u32max)
+        before = bounds, mask
+        bounds = _to_wholes(_between_signs(_to_halves(_of_bits(value, mask, bounds))))
+        umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
         if umin > umax or smin > smax or u32min > u32max or s32min > s32max:
             return None
-        # bounds to bits
-        bits = tnum.intersect((value, mask), tnum.from_bounds(umin, umax))
-        if bits is None:
-            return None
-        low_bits = tnum.from_bounds(u32min, u32max)
-        bits = tnum.intersect(bits, (low_bits[0], low_bits[1] | _HIGH))
+        bits = _bits_of(value, mask, bounds)
         if bits is None:
             return None
         value, mask = bits
         if not mask:
-            return narrow(value, 0, umin, umax, smin, smax, u32min, u32max, s32min, s32max)
-        if before == (umin, umax, smin, smax, u32min, u32max, s32min, s32max, mask):
+            return _only(value, bounds)
+        if before == (bounds, mask):
             break
-    # one arc of the circle of words: see the module's head
+    return Range(value, mask, *_one_arc(bounds))
+
+
+def _only(word: int, bounds: tuple[int, ...]) -> Range | None:
+    """The constant, if it is within the bounds."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
+    found = constant(word)
+    fits = (
+        umin <= word <= umax
+        and smin <= found.smin <= smax
+        and u32min <= found.u32min <= u32max
+        and s32min <= found.s32min <= s32max
+    )
+    return found if fits else None
+
+
+def _of_bits(value: int, mask: int, bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """A tnum's least member has its unknown bits 0, its greatest has them 1; as signed numbers the
+    sign bit counts the other way round."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
+    umin, umax = max(umin, value), min(umax, value | mask)
+    if mask & _SIGN:
+        low, high = value - (1 << 63), (value | mask) & ~_SIGN
+    else:
+        low, high = value, value | mask
+        if value & _SIGN:
+            low, high = low - (1 << 64), high - (1 << 64)
+    smin, smax = max(smin, low), min(smax, high)
+    value, mask = value & U32, mask & U32
+    u32min, u32max = max(u32min, value), min(u32max, value | mask)
+    if mask & _SIGN32:
+        low, high = value - (1 << 31), (value | mask) & ~_SIGN32
+    else:
+        low, high = value, value | mask
+        if value & _SIGN32:
+            low, high = low - (1 << 32), high - (1 << 32)
+    s32min, s32max = max(s32min, low), min(s32max, high)
+    return umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _to_halves(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers whose upper halves are equal are ordered as their lower halves are."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
+    if umin >> 32 == umax >> 32:
+        u32min, u32max = max(u32min, umin & U32), min(u32max, umax & U32)
+    if smin >> 32 == smax >> 32:
+        u32min, u32max = max(u32min, smin & U32), min(u32max, smax & U32)
+    if smin >= S32_MIN and smax <= S32_MAX:
+        s32min, s32max = max(s32min, smin), min(s32max, smax)
+        smin, smax = max(smin, s32min), min(smax, s32max)
+    return umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _between_signs(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """Words on one side of the sign are ordered alike as signed and as unsigned numbers."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
+    if u32min > S32_MAX:
+        s32min, s32max = max(s32min, u32min - (1 << 32)), min(s32max, u32max - (1 << 32))
+    elif u32max <= S32_MAX:
+        s32min, s32max = max(s32min, u32min), min(s32max, u32max)
+    if s32min >= 0:
+        u32min, u32max = max(u32min, s32min), min(u32max, s32max)
+    elif s32max < 0:
+        u32min, u32max = max(u32min, s32min & U32), min(u32max, s32max & U32)
+    if umin > S64_MAX:
+        smin, smax = max(smin, umin - (1 << 64)), min(smax, umax - (1 << 64))
+    elif umax <= S64_MAX:
+        smin, smax = max(smin, umin), min(smax, umax)
+    if smin >= 0:
+        umin, umax = max(umin, smin), min(umax, smax)
+    elif smax < 0:
+        umin, umax = max(umin, smin & U64), min(umax, smax & U64)
+    return umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _to_wholes(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """A word of at least L whose low half is at least l is at least ``high half of L : l``, since
+    its high half is at least L's; the same from above."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
+    umin, umax = max(umin, (umin & _HIGH) | u32min), min(umax, (umax & _HIGH) | u32max)
+    smin, smax = max(smin, (smin & ~U32) | u32min), min(smax, (smax & ~U32) | u32max)
+    return umin, umax, smin, smax, u32min, u32max, s32min, s32max
+
+
+def _bits_of(value: int, mask: int, bounds: tuple[int, ...]) -> tuple[int, int] | None:
+    """All words between two bounds share the bits above the highest one where the bounds differ."""
+    bits = tnum.intersect((value, mask), tnum.from_bounds(bounds[0], bounds[1]))
+    if bits is None:
+        return None
+    low, unknown = tnum.from_bounds(bounds[4], bounds[5])
+    return tnum.intersect(bits, (low, unknown | _HIGH))
+
+
+def _one_arc(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """Signed or unsigned bounds where both cross: see the module's head."""
+    umin, umax, smin, smax, u32min, u32max, s32min, s32max = bounds
     if smin < 0 <= smax and umin <= S64_MAX < umax:
         if umax - umin < smax - smin:
             smin, smax = S64_MIN, S64_MAX
@@ -268,4 +301,4 @@ def narrow(
             s32min, s32max = S32_MIN, S32_MAX
         else:
             u32min, u32max = 0, U32
-    return Range(value, mask, umin, umax, smin, smax, u32min, u32max, s32min, s32max)
+    return umin, umax, smin, smax, u32min, u32max, s32min, s32max

@@ -211,6 +211,14 @@ class State:
     def frame(self) -> Frame:
         return self.frames[-1]
 
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """Counts of what the kernel itself ends: rounds of may_goto, iterators, callbacks."""
+        depth = 0
+        for frame in self.frames:
+            depth += frame.depth
+        return self.goto_depth, self.loops, depth
+
     def copy(self) -> State:
         made = State.__new__(State)
         made.at, made.frames = self.at, [frame.copy() for frame in self.frames]

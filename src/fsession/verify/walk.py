@@ -7,6 +7,7 @@ control may go two ways, a copy is put aside for later; the last one put aside i
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Class
@@ -28,7 +29,7 @@ from fsession.verify.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from fsession.isa.insn import Insn
     from fsession.spec import MapSpec
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from fsession.verify.subject import Subject
 
 __all__ = ["OVER", "Walk"]
+
 
 OVER = -1
 """What a step returns where a way ends."""
@@ -164,7 +166,7 @@ class Walk:
         """What the lock is known by in a value whose address is in the program; 0: it has none."""
         if not self.has_lock(self.maps[number]):
             return 0
-        if number not in self._map_ids:
+        if number not in self._map_ids or not self.limits.functions_under_lock:
             self._map_ids[number] = self.new_id()
         return self._map_ids[number]
 
@@ -307,15 +309,16 @@ class Walk:
         add = forced or (jumps >= _NEW_JUMPS and insns >= _NEW_INSNS)
         known = self._points.setdefault(at, [])
         looping = False
+        live = self._live(state) if known else ()
         for point in list(known):
             if point.branches:
-                if self._is_loop(point, state, forced=forced):
+                if self._is_loop(point, state, live, forced=forced):
                     followed(state, point)
                     return True
                 looping = True
                 found = False
             else:
-                found = self._prune and covers(point, state, self.live, marks=True, exact=False)
+                found = self._prune and covers(point, state, live, marks=True, exact=False)
             if found:
                 point.hits += 1
                 followed(state, point)
@@ -336,34 +339,25 @@ class Walk:
             known.remove(point)
             self._held_points -= 1
 
-    def _is_loop(self, point: Checkpoint, state: State, *, forced: bool) -> bool:
+    def _is_loop(
+        self, point: Checkpoint, state: State, live: Sequence[Sequence[int]], *, forced: bool
+    ) -> bool:
         """A state that comes back to where it came from: refused if nothing ever changes, covered
         if it is a loop that the kernel itself ends and nothing new can happen in it."""
+        ends = point.progress != state.progress
         if forced:
-            return self._ends_by_kernel(point, state) and covers(
-                point, state, self.live, marks=False, exact=False
-            )
-        if self._progress(point.state) == self._progress(state) and same(point, state, self.live):
+            return ends and covers(point, state, live, marks=False, exact=False)
+        if not ends and same(point, state, live):
             raise RefusedError(
                 f"infinite loop detected at insn {state.at}",
                 advice="nothing that the loop's condition depends on changes in it",
             )
         return False
 
-    def _ends_by_kernel(self, point: Checkpoint, state: State) -> bool:
-        return self._progress(point.state) != self._progress(state)
-
-    def _progress(self, state: State) -> tuple[int, ...]:
-        """Counts of what the kernel itself ends: rounds of may_goto, iterators, callbacks."""
-        depths = sum(frame.depth for frame in state.frames)
-        return state.goto_depth, state.loops, depths
-
-    def live(self, state: State, depth: int) -> int:
-        """The registers of a frame that are read later."""
-        if depth == len(state.frames) - 1:
-            return self.structure.live[state.at]
-        call = state.frames[depth + 1].call
-        return self.structure.live[call]
+    def _live(self, state: State) -> list[tuple[int, ...]]:
+        """The registers of each frame that are read later."""
+        at = [frame.call for frame in state.frames[1:]]
+        return [_registers(self.structure.live[slot]) for slot in (*at, state.at)]
 
     def _add(self, state: State, known: list[Checkpoint]) -> None:
         self._jumps_at_point, self._insns_at_point = self.jumps, self.insns
@@ -377,3 +371,9 @@ class Walk:
         self._most_at_place = max(self._most_at_place, len(known))
         state.parent = point
         rebased(state)
+
+
+@cache
+def _registers(mask: int) -> tuple[int, ...]:
+    """The numbers of the registers in a mask, without the frame pointer."""
+    return tuple(number for number in range(10) if mask >> number & 1)
