@@ -127,9 +127,13 @@ def graph(kernel: str) -> Iterator[Row]:
 def start(kernel: str) -> Iterator[Row]:
     """From Enter to attached, for one function."""
     seen = in_guest(kernel, "start")
+    counted = in_guest(kernel, "start", icount=True)
     yield Row("Python alone", seen["python_s"], unit="s")
-    yield Row("trace icmp_rcv: Enter to attached", seen["attached_s"], BPFTRACE_START_S / 4, "s")
-    yield Row("trace icmp_rcv: peak resident memory", seen["peak_kib"] / MIB, 45, "MiB")
+    yield Row("Python alone", counted["python_s"] * 1000, unit="million insns")
+    for which, words in (("first", "first since the boot"), ("later", "later")):
+        yield Row(f"Enter to attached, {words}", seen[f"{which}_s"], BPFTRACE_START_S / 4, "s")
+        yield Row(f"Enter to attached, {words}", counted[f"{which}_s"] * 1000, unit="million insns")
+        yield Row(f"peak resident memory, {words}", seen[f"{which}_kib"] / MIB, 45, "MiB")
 
 
 def many(kernel: str) -> Iterator[Row]:
