@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from engine.random_programs import random_memory, random_program, short_lived_program
-from engine.runners import MODES, kernel_runner, runners
+from engine.runners import MODES, cleared, kernel_runner, runners
 from fsession.isa.disasm import disassemble
 
 COUNT = 400  # make fuzz runs as many as it is told
@@ -35,6 +35,17 @@ def test_machine_code_computes_what_the_interpreter_does(mode, cases):
     ways = runners()
     for seed, program, memory in cases(0, COUNT):
         assert ways[mode](program, memory) == ways["interp"](program, memory), _show(seed, program)
+
+
+@pytest.mark.kernel
+def test_what_kernels_leave_in_r0_is_no_difference():
+    """See `cleared`: by itself this program gives another memory on some kernels."""
+    rng = Random(1_047_003)
+    program, memory = random_program(rng, rng.randrange(4, 40)), random_memory(rng)
+    result, after = runners()["interp"](program, memory)
+    assert len(cleared(program)) > len(program)
+    with kernel_runner() as kernel:
+        assert kernel(program, memory) == (result & 0xFFFFFFFF, after)
 
 
 @pytest.mark.kernel
