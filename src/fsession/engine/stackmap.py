@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fsession.engine.maps import LOCK, UNLOCK
+from fsession.engine.map_parts import LOCK, UNLOCK
 from fsession.engine.memory import Block, peek, poke
 from fsession.engine.native import compile_text
 from fsession.engine.threads import threads

@@ -1,4 +1,4 @@
-"""Task storage: a word for each map in the block of each thread; see `fsession.engine.maps`.
+"""Task storage: a word for each map in the block of each thread; see `fsession.engine.threads`.
 
 From Python its keys are those of the kernel's: a pidfd, of a thread that has been in a traced
 function, or of this process's main thread.
@@ -18,11 +18,91 @@ from fsession.engine.memory import peek, poke
 from fsession.engine.threads import STORAGE, STORAGE_LIMIT, TASK, threads
 from fsession.errors import KernelError
 
-__all__ = ["TaskStorage"]
+__all__ = ["STORAGE_DELETE", "STORAGE_GET", "TaskStorage"]
 
 _free: list[int] = list(range(STORAGE_LIMIT))
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = (ctypes.c_void_p,)
+
+# r1 header, whose first word is the distance from a task to its word of this map, r2 the task (that
+# of a thread's block), r3 a first value or 0, r4 flags. A value that was deleted is kept for the
+# next one: whoever still has a pointer to it reads memory of this map.
+STORAGE_GET = """
+    if r2 == 0 goto none
+    if r4 > 1 goto none
+    r6 = *(u64 *)(r1 +0)
+    r6 += r2
+    r0 = *(u64 *)(r6 +0)
+    if r0 == 0 goto fresh
+    if r0 & 1 goto again
+    exit
+fresh:
+    if r4 == 0 goto none
+    r7 = r1
+    r8 = r3
+    r1 = 1
+    r2 = *(u64 *)(r7 +56)
+    call c:calloc
+    if r0 == 0 goto none
+    r9 = r0
+    if r8 == 0 goto made
+    r1 = r9
+    r2 = r8
+    r3 = *(u64 *)(r7 +48)
+    call c:memcpy
+made:
+    r0 = 0
+    r0 = atomic64_cmpxchg((u64 *)(r6 +0), r0, r9)
+    if r0 == 0 goto ours
+    r6 = r0
+    r1 = r9
+    call c:free
+    r0 = r6
+    r0 &= -2
+    exit
+ours:
+    r0 = r9
+    exit
+again:
+    if r4 == 0 goto none
+    r7 = r1
+    r8 = r3
+    r9 = r0
+    r9 &= -2
+    r1 = r9
+    r2 = 0
+    r3 = *(u64 *)(r7 +56)
+    call c:memset
+    if r8 == 0 goto filled
+    r1 = r9
+    r2 = r8
+    r3 = *(u64 *)(r7 +48)
+    call c:memcpy
+filled:
+    store_release((u64 *)(r6 +0), r9)
+    r0 = r9
+    exit
+none:
+    r0 = 0
+    exit
+"""
+STORAGE_DELETE = """
+    r3 = -22
+    if r2 == 0 goto out
+    r1 = *(u64 *)(r1 +0)
+    r1 += r2
+    r0 = *(u64 *)(r1 +0)
+    r3 = -2
+    if r0 == 0 goto out
+    if r0 & 1 goto out
+    r2 = r0
+    r2 |= 1
+    r0 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)
+    r3 = 0
+out:
+    r0 = r3
+    exit
+"""
 
 
 class TaskStorage:

@@ -8,18 +8,13 @@ import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Self
 
-from fsession.engine.maps import (
-    HASH_HEAD_BYTES,
-    STORAGE_DELETE,
-    STORAGE_GET,
-    MapCode,
-    map_code,
-)
+from fsession.engine.hashes import HASH_HEAD_BYTES
+from fsession.engine.maps import MapCode, map_code
 from fsession.engine.memory import Block, peek, poke
 from fsession.engine.native import Function, compile_text
 from fsession.engine.ringbuf import RingMemory
 from fsession.engine.stackmap import StackTraces, check_stack_map
-from fsession.engine.storage import TaskStorage
+from fsession.engine.storage import STORAGE_DELETE, STORAGE_GET, TaskStorage
 from fsession.engine.threads import CPU, CPU_COUNT, threads
 from fsession.errors import BadInputError, KernelError
 from fsession.uapi import MapFlag, MapType, UpdateFlag
