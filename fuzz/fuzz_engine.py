@@ -51,7 +51,8 @@ def _agree(ways: dict, seed: int, make: Callable) -> bool:
     program = make(rng, rng.randrange(4, 40))
     memory = random_memory(rng)
     expected, after = ways["interp"](program, memory)
-    for name, run in ways.items():
+    for name in ways.keys() - {"interp"}:
+        run = ways[name]
         try:
             result, changed = run(program, memory)
         except KernelError as error:

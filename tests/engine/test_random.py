@@ -10,7 +10,7 @@ from engine.random_programs import random_memory, random_program, short_lived_pr
 from engine.runners import MODES, cleared, kernel_runner, runners
 from fsession.isa.disasm import disassemble
 
-COUNT = 400  # make fuzz runs as many as it is told
+COUNT = 150  # make fuzz runs as many as it is told
 
 
 def _cases(first: int, count: int):
