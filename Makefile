@@ -83,6 +83,7 @@ fuzz: setup-test
 	@$(PYTHON) fuzz/fuzz_recording.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_lang.py --count $(COUNT)
 	@$(PYTHON) fuzz/run_accepted.py --count $(COUNT)
+	@$(PYTHON) fuzz/run_accepted.py --count $(COUNT) --tracing $$($(PYTHON) scripts/guest_btf.py 7.2)
 
 # The constants and layouts of the kernel's ABI, from the BTF of Linux $(KERNEL).
 generate: setup-test

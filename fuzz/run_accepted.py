@@ -1,7 +1,8 @@
 """What the verifier accepts runs without a fault: run_accepted.py --count 10000 --seed 1.
 
 Random programs (`fuzz_verify`) that are accepted run in the interpreter, which checks every access
-against the memory that the program was given, and as machine code in processes of their own.
+against the memory that the program was given, and as machine code in processes of their own. Random
+tracing programs (`tracing_programs`) run in the interpreter, with structures of Linux 7.2.
 """
 
 from __future__ import annotations
@@ -12,32 +13,33 @@ import random
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from fuzz_verify import MAPS, programs
+from tracing_world import TracingWorld, accepted_tracing
+from world import CTX_BYTES, World
 
+from fsession.btf.catalog import Types
 from fsession.engine import Machine
-from fsession.engine.interp import Interpreter
-from fsession.engine.memory import Block, Memory, Region
 from fsession.errors import BadInputError, FsessionError
 from fsession.host import LoadRequest
 from fsession.isa.disasm import disassemble
-from fsession.isa.insn import lddw
-from fsession.uapi import FuncId, ProgType
+from fsession.uapi import ProgType
 from fsession.verify import Subject, verify
 from fsession.verify.limits import NEWEST, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tracing_programs import Program
 
     from fsession.isa.insn import Insn
 
 MOST_INSNS = 20_000
 RUNS = 3  # of each program, with other numbers each time
 BATCH = 200  # programs in one process
-_CTX_BYTES = 96
-_WORDS = (0, 1, 7, 8, 63, 1 << 31, 1 << 63, (1 << 64) - 1)
 
 
 def accepted(count: int, seed: int) -> Iterator[tuple[Insn, ...]]:
@@ -49,89 +51,33 @@ def accepted(count: int, seed: int) -> Iterator[tuple[Insn, ...]]:
             yield insns
 
 
-class World:
-    """What a program can reach: its context, the values of maps, records; all with bounds."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.ctx = Block(_CTX_BYTES, self._bytes(_CTX_BYTES))
-        self.maps = [Block(8) for _ in MAPS]  # nothing in them may be touched
-        self.values = [Block(max(spec.value_size, 8)) for spec in MAPS]
-        self.memory = Memory([replace(self.ctx.region, writable=False)])
-        self.records: dict[int, Block] = {}
-        for block in self.values[:2]:
-            block.write(self._bytes(block.size))
-            self.memory.add(block.region)
-
-    def _bytes(self, size: int) -> bytes:
-        words = (self.rng.choice((*_WORDS, self.rng.getrandbits(64))) for _ in range(size // 8))
-        return b"".join(word.to_bytes(8, "little") for word in words)
-
-    def run(self, insns: Sequence[Insn]) -> int:
-        known = [
-            lddw(insn.dst, self.maps[insn.imm - 1].address)
-            if insn.is_lddw and insn.src == 1
-            else insn
-            for insn in insns
-        ]
-        done = Interpreter(known, self.memory, call=self._call).run(self.ctx.address)
-        if self.records:
-            raise FsessionError("a record was not given back")
-        return done
-
-    def _call(self, insn: Insn, args: Sequence[int]) -> int:
-        match insn.imm:
-            case FuncId.map_lookup_elem:
-                number = self._map(args[0])
-                self._check(args[1], MAPS[number].key_size)
-                there = self.rng.random() < 0.8 or number == 1
-                return self.values[number].address if there else 0
-            case FuncId.probe_read_kernel:
-                size = args[1] & 0xFFFF_FFFF
-                for at in range(size):
-                    self.memory.store(args[0] + at, 1, self.rng.randrange(256))
-                return 0
-            case FuncId.ringbuf_reserve:
-                return self._reserve(self._map(args[0]), args[1])
-            case FuncId.ringbuf_submit:
-                self.memory.remove(self.records.pop(args[0]).region)
-                return 0
-            case FuncId.ktime_get_ns | FuncId.get_prandom_u32:
-                return self.rng.getrandbits(32)
-        raise FsessionError(f"a call of helper {insn.imm}")
-
-    def _map(self, address: int) -> int:
-        return [block.address for block in self.maps].index(address)
-
-    def _check(self, address: int, size: int) -> Region:
-        found = self.memory.find(address, size)
-        if found is None:
-            raise FsessionError(f"{size} bytes at {address:#x} given to a helper")
-        return found
-
-    def _reserve(self, number: int, size: int) -> int:
-        if size > MAPS[number].max_entries or self.rng.random() < 0.3:
-            return 0
-        made = Block(size)
-        self.records[made.address] = made
-        self.memory.add(made.region)
-        return made.address
-
-
 def interpret(found: Sequence[tuple[Insn, ...]], seed: int) -> int:
     """How many of them did what they must not, in some run."""
-    failed = 0
-    for number, insns in enumerate(found):
-        for run in range(RUNS):
-            try:
-                World(random.Random(seed + RUNS * number + run)).run(insns)
-            except BadInputError:  # in code that nothing reaches; it is not run at all
-                break
-            except (FsessionError, ValueError, KeyError) as error:
-                print(f"{error!r}\n", *disassemble(insns), sep="\n", file=sys.stderr)
-                failed += 1
-                break
-    return failed
+    return sum(_is_faulty(insns, World, seed + RUNS * number) for number, insns in enumerate(found))
+
+
+def interpret_tracing(found: Sequence[Program], seed: int, types: Types) -> int:
+    """As `interpret`."""
+    return sum(
+        _is_faulty(
+            made.insns,
+            lambda rng, made=made: TracingWorld(rng, made, types),  # type: ignore[misc]
+            seed + RUNS * number,
+        )
+        for number, made in enumerate(found)
+    )
+
+
+def _is_faulty(insns: tuple[Insn, ...], world: Callable[[random.Random], World], seed: int) -> bool:
+    for run in range(RUNS):
+        try:
+            world(random.Random(seed + run)).run(insns)
+        except BadInputError:  # in code that nothing reaches; it is not run at all
+            return False
+        except (FsessionError, ValueError, KeyError) as error:
+            print(f"{error!r}\n", *disassemble(insns), sep="\n", file=sys.stderr)
+            return True
+    return False
 
 
 def execute(found: Sequence[tuple[Insn, ...]], seed: int) -> int:
@@ -163,14 +109,25 @@ def _run_machine(found: Sequence[tuple[Insn, ...]], rng: random.Random) -> None:
             )
             request = LoadRequest("random", ProgType.RAW_TRACEPOINT, known)
             with suppress(BadInputError), machine.load(request) as program:
-                program.test_run(ctx=rng.randbytes(_CTX_BYTES))
+                program.test_run(ctx=rng.randbytes(CTX_BYTES))
+
+
+def _run_tracing(options: argparse.Namespace) -> int:
+    types = Types.from_bytes(options.tracing.read_bytes(), name="vmlinux")
+    found = list(accepted_tracing(options.count, options.seed, types, MOST_INSNS))
+    failed = interpret_tracing(found, options.seed, types)
+    print(f"{len(found)} of {options.count} accepted and run {RUNS} times each: {failed} faults")
+    return failed > 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tracing", type=Path, metavar="BTF", help="tracing programs only")
     options = parser.parse_args()
+    if options.tracing:
+        return _run_tracing(options)
     started = monotonic()
     found = list(accepted(options.count, options.seed))
     verified = monotonic()

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from tests.verify.corpus import Case
 
+from fsession.btf.catalog import Types
 from fsession.engine.jit import native
 from fsession.isa.asm import assemble
+from fsession.uapi import AttachType
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "fuzz"))
 import run_accepted
+import tracing_world
+from tracing_programs import Program
 
 COUNT, SEED = 600, 20
+TRACING = 200
+MOST_INSNS = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +52,39 @@ FAULTS = {
 def test_faults_are_seen(text, capsys):
     """Programs that the verifier would refuse."""
     assert run_accepted.interpret([tuple(assemble(text))], SEED) == 1
+
+
+@pytest.fixture(scope="module")
+def types() -> Types:
+    path = os.environ.get("FSESSION_UAPI_BTF")
+    if not path:
+        pytest.skip("FSESSION_UAPI_BTF does not name the BTF of Linux 7.2")
+    return Types.from_bytes(Path(path).read_bytes(), name="vmlinux")
+
+
+def test_interpreter_finds_no_fault_in_tracing_programs(types):
+    found = list(tracing_world.accepted_tracing(TRACING, SEED, types, MOST_INSNS))
+    assert len(found) > TRACING / 8
+    assert run_accepted.interpret_tracing(found, SEED, types) == 0
+
+
+TRACING_FAULTS = {
+    "behind a structure": "r1 = *(u64 *)(r1 +0)\nr0 = *(u64 *)(r1 +30000)\nr0 = 0\nexit",
+    "a structure written": "r1 = *(u64 *)(r1 +0)\n*(u64 *)(r1 +0) = 0\nr0 = 0\nexit",
+    "a section left open": "call @bpf_rcu_read_lock\nr0 = 0\nexit",
+    "a task given back twice": (
+        "call bpf_get_current_task_btf#158\nr1 = r0\ncall @bpf_task_release\nr0 = 0\nexit"
+    ),
+    "a number as a task": "r1 = 1\ncall @bpf_task_release\nr0 = 0\nexit",
+    "an iterator left": (
+        "r1 = r10\nr1 += -8\nr2 = 0\nr3 = 3\ncall @bpf_iter_num_new\nr0 = 0\nexit"
+    ),
+    "a result": "r0 = 1\nexit",
+}
+
+
+@pytest.mark.parametrize("text", TRACING_FAULTS.values(), ids=TRACING_FAULTS)
+def test_faults_of_tracing_programs_are_seen(text, types, capsys):
+    insns = Case("", text).request(types, {}).insns
+    made = Program(AttachType.TRACE_FENTRY, "wake_up_new_task", tuple(insns))
+    assert run_accepted.interpret_tracing([made], SEED, types) == 1
