@@ -102,7 +102,7 @@ def _read_symbols(path: str) -> _Symbols | None:
 
 
 def _functions(elf: ELFFile) -> list[_Row]:
-    """Symbols as the file has them: pyelftools takes 0.2 ms to make an object of one."""
+    """Symbols as the file has them: pyelftools takes ten times as long to make objects of them."""
     loaded = [
         (segment["p_vaddr"], segment["p_vaddr"] + segment["p_filesz"], segment["p_offset"])
         for segment in elf.iter_segments("PT_LOAD")
