@@ -277,16 +277,19 @@ def test_learned_callees(graph, require, tmp_path):
     file = tmp_path / "text"
     file.write_text("text")
     with graph("vfs_read", depth=2, learn=True, include=["*_read_iter"]) as grapher:
-        file.read_bytes()
+        for _ in range(TIMES):  # one may be missed where another task's program was preempted
+            file.read_bytes()
         finish(grapher)
     readers = grapher.learned
     assert len(readers) == 1
     with graph("vfs_read", depth=3, extra=readers) as again:
-        file.read_bytes()
+        for _ in range(TIMES):
+            file.read_bytes()
         trees = [checked(tree, missed=again.summary.missed) for tree in trees_of(finish(again))]
-    (reader,) = (call for call in trees[0] if call.function == readers[0])
-    assert (reader.place.depth, reader.ret) == (1, 4)
-    assert any(call.place.parent == reader.place.order for call in trees[0])
+    found = [(tree, call) for tree in trees for call in tree if call.function == readers[0]]
+    assert {call.place.depth for _, call in found} == {1}
+    assert 4 in {call.ret for _, call in found}
+    assert any(below.place.parent == call.place.order for tree, call in found for below in tree)
 
 
 def test_a_root_inside_another(graph):
