@@ -21,7 +21,7 @@ from fsession.errors import UnsupportedError
 from fsession.tracer.graph_selection import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fsession.btf.catalog import Types
     from fsession.btf.types import Type, TypeId
@@ -45,31 +45,33 @@ def widened(host: Host, selection: GraphSelection, extent: Extent) -> GraphSelec
         raise error.hint("it attaches to thousands of functions: name callees by --extra")
     callers = [node.target for node in selection.nodes if node.depth < extent.depth - 1]
     known = {target.name for target in selection.targets}
-    more = [
-        one for one in candidates(host, callers) if one.name not in known and extent.takes(one.name)
-    ]
+    more = candidates(host, callers, lambda name: name not in known and extent.takes(name))
     nodes = (*(Node(target, 1) for target in more), *selection.nodes)
     names = frozenset(target.name for target in more)
     return replace(selection, nodes=nodes, plan=plan, candidates=names)
 
 
-def candidates(host: Host, callers: Iterable[Target]) -> list[Target]:
-    """Functions of the kernel that `callers` may call through a pointer, if they can be traced."""
+def candidates(
+    host: Host, callers: Iterable[Target], takes: Callable[[str], bool] = lambda _: True
+) -> list[Target]:
+    """Functions of the kernel that `callers` may call through a pointer, if they can be traced and
+    `takes` their names."""
     types = host.types("")
     own = [one.btf_id for one in callers if one.program is None and one.types is types]
     wanted = pointer_prototypes(types, own)
-    return list(_alike(types, wanted, Counter(host.traceable("*", ""))))
+    return list(_alike(types, wanted, Counter(filter(takes, host.traceable("*", "")))))
 
 
 def _alike(types: Types, wanted: set[Prototype], places: Counter[str]) -> Iterator[Target]:
     """The kernel's own functions with one of these prototypes."""
     ids: dict[str, list[TypeId]] = {}
     for name, id in types.functions():
-        ids.setdefault(name, []).append(id)
+        if places[name] == 1:
+            ids.setdefault(name, []).append(id)
     models = Models(types)
     avoid = unsafe(ids)
     for name, found in ids.items():
-        if len(found) != 1 or places[name] != 1 or name in avoid or refused_by_name(name):
+        if len(found) != 1 or name in avoid or refused_by_name(name):
             continue
         if _prototype(types, types.prototype(found[0])) in wanted:
             slots = models.slots(found[0])
