@@ -53,8 +53,7 @@ MACHINES = (
         triplet="x86_64-linux-gnu",
         qemu="qemu-system-x86_64",
         qemu_package="qemu-system-x86",
-        # without AVX, which QEMU emulates in an eighth more time than what libc does instead
-        options=("-machine", "pc", "-cpu", "max,-avx,-avx2"),
+        options=("-machine", "pc", "-cpu", "max"),
         console="ttyS0",
         boot_timeout_s=60,
     ),
