@@ -24,7 +24,7 @@ def line(arch: str = "x86_64", ports: tuple[int, ...] = (2, 3, 4, 1), **options:
 
 def test_x86_64() -> None:
     assert line(cpus=1, memory_mib=512) == (
-        "-machine pc -cpu max,-avx,-avx2 -accel tcg,thread=single -smp 1 -m 512 "
+        "-machine pc -cpu max -accel tcg,thread=single -smp 1 -m 512 "
         "-nodefaults -no-user-config -display none -no-reboot -kernel /k -initrd /i "
         "-append console=ttyS0 quiet panic=-1 rdinit=/init cryptomgr.notests "
         "-chardev file,id=console,path=/s/console -serial chardev:console "
