@@ -181,3 +181,12 @@ def test_one_machine_after_the_other(compiled, alone):
             assert len(calls.read(0)) == 1
             with library_machine([path]) as other, pytest.raises(AttachError, match="EBUSY"):
                 trace("twice", host=other).__enter__()
+
+
+def test_the_names_there_are(compiled):
+    with library_machine([compiled("-g")]) as machine:
+        for pattern in ("nothing", "nothing*"):
+            with pytest.raises(AttachError) as caught:
+                trace(pattern, host=machine).__enter__()
+            assert any(note.startswith("there are: ") for note in caught.value.__notes__)
+            assert "fsession list" not in str(caught.value.__notes__)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from fsession.btf.types import TypeId
     from fsession.host import Host
 
-__all__ = ["function_target", "in_types_of", "match_functions", "modules_of"]
+__all__ = ["function_target", "in_types_of", "match_functions", "modules_of", "what_there_is"]
 
+_SHOWN = 12  # names in a hint
 _IN_REGISTERS = 6  # words of arguments that every architecture takes
 _MISFITS = {TooWide: Reason.WORDS, Variadic: Reason.VARIADIC}
 
@@ -113,7 +114,7 @@ def function_target(host: Host, name: str, *, exit_side: bool = True) -> Target:
     wanted_module, _, function = name.rpartition(":")
     if found is None:
         raise AttachError(name, f"not {in_types_of(host)}").hint(
-            f"fsession list '*{function}*' shows names like it"
+            what_there_is(host, f"fsession list '*{function}*' shows names like it")
         )
     reason = refused_by_name(function, exit_side=exit_side)
     if reason is not None:
@@ -133,6 +134,15 @@ def in_types_of(host: Host) -> str:
     """Where its functions are looked for, in words."""
     kernel = host.name == "kernel"
     return "in the kernel's BTF" if kernel else "among the functions that the engine knows"
+
+
+def what_there_is(host: Host, command: str) -> str:
+    """A hint: the command that shows a kernel's functions, the first of the engine's themselves."""
+    if host.name == "kernel":
+        return command
+    names = sorted(set(host.traceable()))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there are: {', '.join(names[:_SHOWN])}{more}"
 
 
 def _check_modules(host: Host, name: str) -> None:

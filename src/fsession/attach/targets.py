@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from fsession.attach.functions import function_target, in_types_of, match_functions
+from fsession.attach.functions import function_target, in_types_of, match_functions, what_there_is
 from fsession.attach.pattern import Pattern, is_pattern, parse
 from fsession.attach.programs import match_programs, program_target
 from fsession.attach.target import Found, Refused, Target
@@ -70,11 +70,13 @@ def _find(
 
 def _nothing(host: Host, pattern: str, found: Found) -> AttachError:
     if not found.refused:
-        return _with_hint(AttachError(pattern, f"no function matches {in_types_of(host)}"))
+        return _with_hint(host, AttachError(pattern, f"no function matches {in_types_of(host)}"))
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.counts().items())
-    return _with_hint(AttachError(pattern, f"every function that matches is left out: {reasons}"))
+    words = f"every function that matches is left out: {reasons}"
+    return _with_hint(host, AttachError(pattern, words))
 
 
-def _with_hint(error: AttachError) -> AttachError:
-    error.add_note(f"fsession list '{error.target}' shows each with its reason")
+def _with_hint(host: Host, error: AttachError) -> AttachError:
+    command = f"fsession list '{error.target}' shows each with its reason"
+    error.add_note(what_there_is(host, command))
     return error
