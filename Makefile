@@ -71,7 +71,7 @@ bench: setup-test
 
 # Attach to every function of a kernel that is called safe, under load: make soak KERNEL=6.12.
 soak: setup-test
-	@$(PYTHON) -m fsession vm --kernel $(KERNEL) --arch $(ARCH) --memory 2048 --timeout 1800 \
+	@$(PYTHON) -m fsession vm --kernel $(KERNEL) --arch $(ARCH) --memory 4096 --timeout 7200 \
 	    --copy scripts/soak_attach.py:/soak.py -- python3 -u /soak.py $(SOAK_S)
 
 # make fuzz COUNT=2000 takes half a minute.
