@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from fsession.btf.values import decode_value, encode_value
@@ -195,6 +194,8 @@ class Globals:
 
     def _variable(self, name: str) -> Variable:
         if name not in self._variables:
+            from difflib import get_close_matches  # here: only for an error's message
+
             near = tuple(get_close_matches(name, self._variables, _NEAR))
             raise NotFoundError("global variable", name, near)
         return self._variables[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from fsession.btf import types as btf
@@ -339,6 +338,8 @@ class Catalog:
         return [name for name, _ in self.fields(record)]
 
     def near_members(self, record: Record, name: str) -> list[str]:
+        from difflib import get_close_matches  # here: only for an error's message
+
         return get_close_matches(name, self.member_names(record), 3)
 
     # -- enums -----------------------------------------------------------------------------------

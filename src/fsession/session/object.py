@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,6 +48,8 @@ class _Named(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._items:
+            from difflib import get_close_matches  # here: only for an error's message
+
             near = tuple(get_close_matches(name, self._items, _NEAR))
             raise NotFoundError(self._kind, name, near)
         return self._items[name]
