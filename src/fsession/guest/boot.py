@@ -69,7 +69,7 @@ class Guest:
 
 
 def boot(guest: Guest) -> int:
-    """Boot `guest` and run its command; the status. A boot that hangs is tried once more."""
+    """Boot `guest` and run its command; the status. A boot that fails is tried once more."""
     with _temporary_folder() as folder:
         initrd = folder / "initrd"
         with initrd.open("wb") as stream:
@@ -87,7 +87,7 @@ def boot(guest: Guest) -> int:
 
 
 def _attempt(guest: Guest, initrd: Path, folder: Path, *, last: bool) -> int | None:
-    """One boot: the command's status; None if it hung on its way up and another is allowed."""
+    """One boot: the command's status; None if it ended on its way up and another is allowed."""
     arguments = qemu.arguments(
         guest.machine, guest.options, guest.image.kernel, initrd, folder, guest.ports
     )
@@ -111,6 +111,8 @@ def _attempt(guest: Guest, initrd: Path, folder: Path, *, last: bool) -> int | N
                 return None
             raise _late(guest, up, folder) from None
         except Lost:
+            if not up and not last:
+                return None
             raise _lost(process, folder) from None
     missing = extract(tar, guest.outputs)
     if missing and status == 0:
