@@ -26,7 +26,6 @@ NICE = "set_user_nice"
 OPEN = "do_sys_openat2"
 FEW = ("--include", "do_filp_open", "--include", "*fd*")  # of what it calls
 TIMES, RUNS = 3, 10
-ROUNDS = 5  # at most, of as many runs
 
 
 @pytest.fixture
@@ -143,28 +142,18 @@ def test_the_same_as_ftrace(root, graph, host, one_cpu, first_in_line):
     options = {"depth": 2} if root == "__sys_bpf" else {}  # it calls thousands
     if root == "__sys_bpf" and not host.supports(fsession.Feature.FSESSION_MULTI):
         options["include"] = ("map_*", "bpf_map*", "bpf_check*", "security_*")
-    same = 0
-    with graph(root, **options) as grapher:
-        for _ in range(ROUNDS):  # on a busy machine interrupts hit nearly all runs
-            same += same_in_a_round(root, grapher)
-            if same >= TIMES:
-                break
-    assert same >= TIMES
-
-
-def same_in_a_round(root, grapher) -> int:
-    """How many runs were the same; the others may be different only as said above."""
     runs: dict[str, tuple[list[list[Call]], int]] = {}
-    names = [target.function for target in grapher.selection.targets if not target.module]
-    with FunctionGraph(root, names, os.getpid()) as theirs:
-        for number in range(RUNS):
-            missed = grapher.summary.missed
-            grapher.read(0)
-            theirs.begin(f"run {number}")
-            WORK[root]()
-            theirs.end(f"run {number}")
-            trees = trees_of(grapher.read(0))
-            runs[f"run {number}"] = trees, grapher.summary.missed - missed
+    with graph(root, **options) as grapher:
+        names = [target.function for target in grapher.selection.targets if not target.module]
+        with FunctionGraph(root, names, os.getpid()) as theirs:
+            for number in range(RUNS):
+                missed = grapher.summary.missed
+                grapher.read(0)
+                theirs.begin(f"run {number}")
+                WORK[root]()
+                theirs.end(f"run {number}")
+                trees = trees_of(grapher.read(0))
+                runs[f"run {number}"] = trees, grapher.summary.missed - missed
     same = 0
     for mark, expected in theirs.runs().items():
         ours, missed = runs.pop(mark)
@@ -178,7 +167,7 @@ def same_in_a_round(root, grapher) -> int:
         else:
             assert missed or without_ends(shown) == without_ends(outline(expected)), mark
     assert not runs
-    return same
+    assert same >= TIMES
 
 
 def without_ends(trees: list[list[tuple[int, str]]]) -> list[list[tuple[int, str]]]:
