@@ -67,6 +67,16 @@ def test_what_was_put_is_there_until_the_next_boot(kernel, folder):
     assert Remembered(folder).get("a") is None
 
 
+def test_a_file_that_was_cut_off_is_not_read(kernel, folder):
+    Remembered(folder).put("a", b"one")
+    whole = (folder / "a").read_bytes()
+    for size in range(len(whole)):
+        (folder / "a").write_bytes(whole[:size])
+        assert Remembered(folder).get("a") is None
+    (folder / "a").write_bytes(whole)
+    assert Remembered(folder).get("a") == b"one"
+
+
 def test_a_file_that_others_could_have_written_is_not_read(kernel, folder):
     Remembered(folder).put("a", b"one")
     (folder / "a").chmod(0o620)

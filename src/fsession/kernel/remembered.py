@@ -1,8 +1,8 @@
 """What stays as it is until the next boot and takes long to ask for, kept in files.
 
 Root's are in /run/fsession, another user's in $XDG_RUNTIME_DIR/fsession: both folders are emptied
-by a boot. A file that somebody else could have written is not read, nor one of another boot. Where
-nothing can be kept, everything works as without.
+by a boot. A file that somebody else could have written is not read, nor one of another boot or
+that was cut off. Where nothing can be kept, everything works as without.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = ["Remembered", "runtime_folder"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LENGTH_BYTES = 8
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -42,7 +43,13 @@ class Remembered:
                 data = file.read() if _is_ours(file.fileno()) else b""
         except OSError:
             return None
-        return data[len(self._boot) :] if self._boot and data.startswith(self._boot) else None
+        head = len(self._boot) + _LENGTH_BYTES
+        body = data[head:]
+        return body if self._boot and data[:head] == self._head(body) else None
+
+    def _head(self, body: bytes) -> bytes:
+        """In front of what is kept: a file that was cut off, or is of another boot, has another."""
+        return self._boot + len(body).to_bytes(_LENGTH_BYTES, "little")
 
     def put(self, name: str, body: bytes) -> None:
         """Keep it if that can be done; a reader sees all of it or nothing."""
@@ -53,7 +60,7 @@ class Remembered:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             try:
                 draft.touch(0o600)
-                draft.write_bytes(self._boot + body)
+                draft.write_bytes(self._head(body) + body)
                 draft.replace(self._folder / name)
             finally:
                 draft.unlink(missing_ok=True)
