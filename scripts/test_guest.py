@@ -1,7 +1,8 @@
 """Run the kernel suite, tests/kernel, inside guests: test_guest.py 7.2:x86_64 [6.12:arm64 …].
 
-One guest after the other. The C programs of the suite are compiled here, once; they fit themselves
-to each kernel. Ends with one line for each guest, and the sum of the tests.
+7.2:arm64:engine runs it on the embedded engine, in that guest. One guest after the other. The C
+programs of the suite are compiled here, once; they fit themselves to each kernel. Ends with one
+line for each guest, and the sum of the tests.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def build_objects() -> None:
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(tests)})
 
 
-def run_suite(kernel: str, arch: str, words: list[str]) -> tuple[int, dict[str, int], float]:
+def run_suite(
+    kernel: str, arch: str, host: str, words: list[str]
+) -> tuple[int, dict[str, int], float]:
     """Exit status, counts of outcomes, seconds."""
     tee, start = Tee(), time.monotonic()
     status = run(
@@ -67,7 +70,8 @@ def run_suite(kernel: str, arch: str, words: list[str]) -> tuple[int, dict[str, 
         env={
             "FSESSION_KERNEL": kernel,
             "FSESSION_TEST_OBJECTS": "/root/objects",
-            "FSESSION_REQUIRE": "kernel",
+            "FSESSION_REQUIRE": host,
+            "FSESSION_TEST_HOST": host,
             "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
         },
         stdout=tee,  # type: ignore[arg-type]
@@ -79,16 +83,16 @@ def run_suite(kernel: str, arch: str, words: list[str]) -> tuple[int, dict[str, 
 
 
 def main(arguments: list[str]) -> int:
-    guests = [word for word in arguments if re.fullmatch(r"[\d.]+:\w+", word)]
+    guests = [word for word in arguments if re.fullmatch(r"[\d.]+:\w+(:engine)?", word)]
     words = [word for word in arguments if word not in guests]
     rows, total, failed = [], {"passed": 0, "failed": 0, "skipped": 0}, 0
     try:
         build_objects()
         for guest in guests:
-            kernel, arch = guest.split(":")
-            sys.stdout.write(f"\n=== kernel suite on Linux {kernel} {arch}\n")
+            kernel, arch, host = f"{guest}:kernel".split(":")[:3]
+            sys.stdout.write(f"\n=== kernel suite on Linux {kernel} {arch}, host: {host}\n")
             sys.stdout.flush()
-            status, counts, took_s = run_suite(kernel, arch, words)
+            status, counts, took_s = run_suite(kernel, arch, host, words)
             verdict = "ok" if status == 0 else f"FAILED (exit status {status})"
             numbers = ", ".join(f"{count} {name}" for name, count in counts.items())
             rows.append(f"Linux {kernel:<5} {arch:<7} {took_s:5.0f} s  {numbers}  {verdict}")

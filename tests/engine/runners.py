@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine import arm64
 from fsession.engine import execute
+from fsession.engine.jit import arm64 as arm64_compiler
 from fsession.engine.jit import native
+from fsession.engine.jit.code import place
+from fsession.engine.memory import Block
 from fsession.host import LoadRequest
 from fsession.isa.edit import Edit
-from fsession.isa.insn import decode, encode, mov32, offsets
+from fsession.isa.insn import encode, mov32, offsets
 from fsession.isa.opcode import R0, Atomic, Class, Mode, Size
 from fsession.kernel import KernelHost
 from fsession.uapi import ProgType
@@ -23,27 +28,59 @@ if TYPE_CHECKING:
     Runner = Callable[[Sequence[Insn], bytes], tuple[int, bytes]]
     """From a program and its memory: r0 and the memory afterwards."""
 
-__all__ = ["MODES", "cleared", "kernel_runner", "runners"]
+__all__ = ["MODES", "cleared", "differing", "kernel_runner", "runners"]
 
+_PROGRAM = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+_U32 = 0xFFFF_FFFF
 _ATOMIC_32 = int(Class.STX | Mode.ATOMIC | Size.W)
 
 MODES = ("interp", "jit", "arm64") if native() else ("interp", "arm64")
 
 
 def runners() -> dict[str, Runner]:
-    """Those that need no privileges; `interp` is the one the others are held to."""
-    return {mode: _runner(mode) for mode in MODES}
+    """Those that need no privileges; `interp` is the one the others are held to, and the one that
+    looks whether there are such instructions at all."""
+    ways: dict[str, Runner] = {"interp": _interpreted, "jit": _native}
+    ways["arm64"] = partial(_emulated, arm64.Processor())
+    return {mode: ways[mode] for mode in MODES}
 
 
-def _runner(mode: str) -> Runner:
-    def run(insns: Sequence[Insn], memory: bytes) -> tuple[int, bytes]:
-        after = bytearray(memory)
-        code = encode(insns)
-        if mode == "arm64":
-            return arm64.execute(decode(code), after), bytes(after)
-        return execute(code, after, mode=mode), bytes(after)
+def differing(ways: dict[str, Runner], insns: Sequence[Insn], memory: bytes) -> list[str]:
+    """The ways that end in another way than the interpreter does."""
+    result, after = ways["interp"](insns, memory)
+    mask = {"kernel": _U32}
+    return [
+        name
+        for name in ways.keys() - {"interp"}
+        if ways[name](insns, memory) != (result & mask.get(name, -1), after)
+    ]
 
-    return run
+
+def _interpreted(insns: Sequence[Insn], memory: bytes) -> tuple[int, bytes]:
+    after = bytearray(memory)
+    return execute(encode(insns), after), bytes(after)
+
+
+def _native(insns: Sequence[Insn], memory: bytes) -> tuple[int, bytes]:
+    compiler, block = native(), Block(len(memory), memory)
+    assert compiler
+    image = place(compiler.compile_code(insns, _no_call))
+    try:
+        return _PROGRAM(image.address)(block.address, block.size), block.read()
+    finally:
+        image.close()
+
+
+def _emulated(
+    processor: arm64.Processor, insns: Sequence[Insn], memory: bytes
+) -> tuple[int, bytes]:
+    after = bytearray(memory)
+    code = arm64_compiler.compile_code(insns, _no_call)
+    return processor.execute(code.data, after), bytes(after)
+
+
+def _no_call(insn: Insn) -> int:
+    raise AssertionError(f"call {insn.imm}: there is nothing to call")
 
 
 def cleared(insns: Sequence[Insn]) -> tuple[Insn, ...]:

@@ -60,7 +60,7 @@ MATRIX = {
         native=True, forced=True, multi=True, modules=False, crowd_native=18, crowd_split=18
     ),
     ("engine", "arm64"): Facts(
-        native=True, forced=True, multi=True, modules=False, crowd_native=18, crowd_split=18
+        native=True, forced=True, multi=True, modules=False, crowd_native=17, crowd_split=18
     ),
 }
 

@@ -38,6 +38,8 @@ __all__ = ["check_code", "written"]
 _CALL = int(Class.JMP | Jmp.CALL)
 _NOT_OURS = (int(Class.JMP | Jmp.JA | Source.X), int(Class.ALU64 | Alu.MOV | Source.X))
 _ADDRESS_SPACE_CAST = 1  # `off` of a move between address spaces
+_SETS_DST = tuple(map(int, (Class.ALU, Class.ALU64, Class.LDX, Class.LD)))
+_ATOMIC = int(Class.STX | Mode.ATOMIC)
 _FETCHES = (*(op for op in Atomic if op & 1 and op != Atomic.CMPXCHG),)
 
 
@@ -71,18 +73,20 @@ def _rules() -> dict[int, tuple[Rule, ...]]:
 
 
 def _fits(rule: Rule, insn: Insn) -> bool:
-    fixed = ((rule.dst, insn.dst), (rule.src, insn.src), (rule.off, insn.off))
-    same = all(want is None or want == have for want, have in fixed)
-    return same and insn.imm & rule.hidden == rule.imm
+    return (
+        (rule.dst is None or rule.dst == insn.dst)
+        and (rule.src is None or rule.src == insn.src)
+        and (rule.off is None or rule.off == insn.off)
+        and insn.imm & rule.hidden == rule.imm
+    )
 
 
 def written(insn: Insn) -> tuple[int, ...]:
     """The registers that an instruction sets itself; those that a call spoils are not counted."""
-    match insn.cls:
-        case Class.ALU | Class.ALU64 | Class.LDX | Class.LD:
-            return (insn.dst,)
-        case Class.STX if insn.opcode & 0xE0 == Mode.ATOMIC:
-            return _written_by_atomic(insn)
+    if insn.opcode & 7 in _SETS_DST:
+        return (insn.dst,)
+    if insn.opcode & 0xE7 == _ATOMIC:
+        return _written_by_atomic(insn)
     return (R0,) if insn.is_call else ()
 
 

@@ -27,6 +27,8 @@ __all__ = ["Block", "blocks", "callees", "falls_through", "goal", "reachable", "
 _GOTO = int(Class.JMP | Jmp.JA)
 _GOTOL = int(Class.JMP32 | Jmp.JA)
 _GOTOX = int(Class.JMP | Jmp.JA | Source.X)
+_CLASS = 0x07
+_GOING = (int(Class.JMP), int(Class.JMP32), int(Class.LD))  # a function is named by a load
 
 Span = tuple[InsnOff, InsnOff]
 """First slot, and the slot behind the last."""
@@ -49,6 +51,8 @@ class Block:
 
 def goal(insn: Insn, at: InsnOff) -> InsnOff | None:
     """The slot that the instruction at `at` names: by a jump, a local call or a func ref."""
+    if insn.opcode & _CLASS not in _GOING:
+        return None
     if insn.is_jump and insn.opcode != _GOTOX:
         return InsnOff(at + 1 + insn.jump_off)
     if insn.is_local_call or insn.is_func_ref:

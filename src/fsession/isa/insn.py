@@ -15,6 +15,7 @@ the upper half of the immediate. Jump offsets, relocations and the kernel's logs
 from __future__ import annotations
 
 import struct
+from itertools import accumulate
 from typing import TYPE_CHECKING, NewType
 
 from fsession.errors import BadInputError
@@ -76,7 +77,7 @@ _U32 = 0xFFFF_FFFF
 
 # Plain integers: arithmetic on enum members costs a microsecond, and every pass over a program
 # asks each instruction what it is.
-_CLASS, _OPERATION = 0x07, 0xF0
+_CLASS = 0x07
 _CLASSES = tuple(Class(number) for number in range(8))
 _JUMPS = (int(Class.JMP), int(Class.JMP32))
 _NOT_JUMPS = (int(Jmp.CALL), int(Jmp.EXIT))
@@ -84,6 +85,13 @@ _EXIT = int(Class.JMP | Jmp.EXIT)
 _CALL = int(Class.JMP | Jmp.CALL)
 _GOTOL = int(Class.JMP32 | Jmp.JA)
 _PSEUDO_FUNC = int(Pseudo.FUNC)
+_JUMP_OPCODES = frozenset(
+    operation | source | cls
+    for cls in _JUMPS
+    for source in (0, int(Source.X))
+    for operation in range(0, 0x100, 0x10)
+    if operation not in _NOT_JUMPS
+)
 
 
 @frozen
@@ -116,7 +124,7 @@ class Insn:
     @property
     def is_jump(self) -> bool:
         """A jump inside the function, conditional or not; calls and exit are none."""
-        return self.opcode & _CLASS in _JUMPS and self.opcode & _OPERATION not in _NOT_JUMPS
+        return self.opcode in _JUMP_OPCODES
 
     @property
     def is_exit(self) -> bool:
@@ -231,12 +239,8 @@ def _s32(value: int) -> int:
 
 def offsets(insns: Sequence[Insn]) -> list[InsnOff]:
     """The slot at which each instruction starts, and as last element the end of the program."""
-    at, out = 0, []
-    for insn in insns:
-        out.append(InsnOff(at))
-        at += insn.slots
-    out.append(InsnOff(at))
-    return out
+    slots = (2 if insn.opcode == LDDW else 1 for insn in insns)
+    return [InsnOff(at) for at in accumulate(slots, initial=0)]
 
 
 def slot_count(insns: Iterable[Insn]) -> int:

@@ -15,7 +15,6 @@ if r1, whose register that may be, has no value meanwhile. Before, and after::
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.fuse import SUM
@@ -23,13 +22,13 @@ from fsession.engine.jit.liveness import Flow, in_place
 from fsession.engine.jit.merge import merged
 from fsession.engine.jit.shape import is_tail_call, stack_of
 from fsession.frozen import frozen
-from fsession.isa.insn import lddw, ldx, stx
+from fsession.isa.insn import Insn, lddw, ldx, stx
 from fsession.isa.opcode import R0, R1, R6, R10, Alu, Atomic, Class, Mode, Pseudo, Size, Source
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-    from fsession.isa.insn import Insn, InsnOff
+    from fsession.isa.insn import InsnOff
 
 __all__ = ["HOMES", "RESULT", "TEMPORARIES", "Line", "Machine", "allocated"]
 
@@ -46,6 +45,8 @@ _MOV_K, _MOV32_K = int(Class.ALU64 | Alu.MOV), int(Class.ALU | Alu.MOV)
 _MOV32 = int(Class.ALU | Alu.MOV | Source.X)
 _PLAIN_ATOMICS = (Atomic.ADD, Atomic.OR, Atomic.AND, Atomic.XOR)
 _PLAIN_ALU = (Alu.ADD, Alu.SUB, Alu.OR, Alu.AND, Alu.XOR, Alu.MUL, Alu.MOV)
+_COPIES = (int(Class.LDX), int(Class.STX))
+_NUMBERS = (int(Class.LD), int(Class.ST))
 _NEVER = 1e9
 _U32, _U64 = 0xFFFF_FFFF, (1 << 64) - 1
 
@@ -147,30 +148,26 @@ class _Allocation:
         unless it is set there."""
         flow, count, bit = self._flow, len(self._body), 1 << register
         parent = list(range(2 * count))  # before each instruction, and behind each
-
-        def root(node: int) -> int:
-            while parent[node] != node:
-                parent[node] = node = parent[parent[node]]
-            return node
-
         for at in range(count):
-            if flow.live[at] & bit:
+            live, changed = flow.live[at] & bit, flow.sets[at] & bit
+            if live:
                 for follower in flow.next[at]:
-                    parent[root(count + at)] = root(follower)
-            if not flow.sets[at] & bit or (flow.reads[at] & bit and in_place(self._insns[at])):
-                parent[root(at)] = root(count + at)
-        return self._collect(register, [root(node) for node in range(2 * count)])
+                    parent[_root(parent, count + at)] = _root(parent, follower)
+            if (flow.reads[at] & bit and in_place(self._insns[at])) if changed else live:
+                parent[_root(parent, at)] = _root(parent, count + at)
+        return self._collect(register, parent)
 
-    def _collect(self, register: int, roots: list[int]) -> list[_Web]:
+    def _collect(self, register: int, parent: list[int]) -> list[_Web]:
         flow, count, bit = self._flow, len(self._body), 1 << register
         found: dict[int, _Web] = {}
         for at in range(count):
-            before, behind = roots[at], roots[count + at]
             if flow.reads[at] & bit:
+                before = _root(parent, at)
                 web = self._read[at, register] = found.get(before) or _Web(register)
                 found[before] = web
                 web.uses.append(at)
             if (flow.sets[at] | flow.live[at]) & bit:
+                behind = _root(parent, count + at)
                 web = found.get(behind) or _Web(register)
                 found[behind] = web
                 web.points.add(at)
@@ -282,9 +279,16 @@ class _Allocation:
             if dst and dst.slot and target is self._read:
                 yield ldx(Size.DW, to, R10, dst.slot)
             same = (to, by) == (insn.dst, insn.src)
-            yield insn if same else replace(insn, dst=to, src=by)
+            yield insn if same else Insn(insn.opcode, to, by, insn.off, insn.imm)
         if dst and dst.slot and target is self._set:
             yield stx(Size.DW, R10, to, dst.slot)
+
+
+def _root(parent: list[int], node: int) -> int:
+    """What all nodes that were joined have in common; ways there become shorter."""
+    while parent[node] != node:
+        parent[node] = node = parent[parent[node]]
+    return node
 
 
 def _color(webs: list[_Web]) -> None:
@@ -309,9 +313,10 @@ def _name(web: _Web | None, register: int, temporary: int) -> int:
 
 
 def _has_source(insn: Insn) -> bool:
-    if insn.cls in (Class.LDX, Class.STX):
+    kind = insn.opcode & 7
+    if kind in _COPIES:
         return True
-    return insn.cls not in (Class.LD, Class.ST) and bool(insn.opcode & Source.X)
+    return kind not in _NUMBERS and bool(insn.opcode & Source.X)
 
 
 def _is_atomic(insn: Insn) -> bool:

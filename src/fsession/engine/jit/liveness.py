@@ -6,6 +6,7 @@ and leaves r0 alone of r0 to r5.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fsession.engine.check import written
@@ -22,45 +23,40 @@ __all__ = ["Flow", "in_place", "reads", "sets"]
 ARGUMENTS = 0b111110  # r1 to r5
 _ROUNDS, _MOST = 8, 1e6
 _ALL = (1 << R10) - 1
+_ATOMIC = int(Class.STX | Mode.ATOMIC)
 
 
 def reads(insn: Insn) -> int:
     """The registers whose values an instruction needs."""
-    dst, src = 1 << insn.dst, 1 << insn.src
-    operation, by_register = insn.opcode & 0xF0, insn.opcode & Source.X
-    match insn.cls:
+    fixed, by_dst, by_src = _read_by(insn.opcode)
+    if insn.opcode & 0xE7 == _ATOMIC:
+        by_dst = int(insn.imm != Atomic.LOAD_ACQ)
+        fixed = int(insn.imm == Atomic.CMPXCHG) << R0
+    return (fixed | by_dst << insn.dst | by_src << insn.src) & _ALL
+
+
+@cache
+def _read_by(opcode: int) -> tuple[int, int, int]:
+    """Registers that are read in any case; 1 if the destination is read, 1 if the source is."""
+    operation, by_register = opcode & 0xF0, int(bool(opcode & Source.X))
+    match Class(opcode & 7):
         case Class.ALU | Class.ALU64 if operation in (Alu.END, Alu.NEG):
-            found = dst
+            return 0, 1, 0
         case Class.ALU | Class.ALU64:
-            found = (0 if operation == Alu.MOV else dst) | (src if by_register else 0)
+            return 0, int(operation != Alu.MOV), by_register
         case Class.LDX:
-            found = src
+            return 0, 0, 1
         case Class.ST:
-            found = dst
+            return 0, 1, 0
         case Class.STX:
-            found = _read_by_store(insn)
-        case Class.JMP | Class.JMP32:
-            found = _read_by_jump(insn)
-        case _:
-            found = 0
-    return found & _ALL
-
-
-def _read_by_store(insn: Insn) -> int:
-    if insn.opcode & 0xE0 != Mode.ATOMIC:
-        return 1 << insn.dst | 1 << insn.src
-    if insn.imm == Atomic.LOAD_ACQ:
-        return 1 << insn.src
-    return 1 << insn.dst | 1 << insn.src | (insn.imm == Atomic.CMPXCHG) << R0
-
-
-def _read_by_jump(insn: Insn) -> int:
-    operation, by_register = insn.opcode & 0xF0, insn.opcode & Source.X
-    if insn.is_call:
-        return ARGUMENTS | (1 << insn.dst if by_register else 0)
-    if operation in (Jmp.JA, Jmp.JCOND):
-        return 0
-    return 1 << R0 if insn.is_exit else 1 << insn.dst | (1 << insn.src if by_register else 0)
+            return 0, 1, 1
+        case Class.JMP if operation == Jmp.CALL:
+            return ARGUMENTS, by_register, 0
+        case Class.JMP if operation == Jmp.EXIT:
+            return 1 << R0, 0, 0
+        case Class.JMP | Class.JMP32 if operation not in (Jmp.JA, Jmp.JCOND):
+            return 0, 1, by_register
+    return 0, 0, 0
 
 
 def sets(insn: Insn) -> int:

@@ -69,16 +69,16 @@ def _whole(state: int, groups: Sequence[int]) -> int:
 def _needs(line: Line) -> int:
     found = 0
     for insn in line.insns:
-        saved = [register for register in written(insn) if R6 <= register < R10]
-        if saved or insn.is_call or insn.opcode == MAY_GOTO or _uses_stack(insn):
+        for register in written(insn):
+            if R6 <= register < R10:
+                found |= FRAME | 1 << register
+        if insn.is_call or insn.opcode == MAY_GOTO or _uses_stack(insn):
             found |= FRAME
-        for register in saved:
-            found |= 1 << register
     return found
 
 
 def _uses_stack(insn: Insn) -> bool:
-    return not insn.is_lddw and R10 in (insn.dst, insn.src)
+    return R10 in (insn.dst, insn.src) and not insn.is_lddw
 
 
 def _walk(lines: Sequence[Line], needs: Sequence[int]) -> list[Step]:

@@ -45,11 +45,13 @@ def shape_of(start: int, insns: Sequence[Insn], stack: int) -> Shape:
 
 
 def is_tail_call(insn: Insn) -> bool:
-    return insn.is_call and not insn.src and insn.imm == _TAIL_CALL
+    return insn.imm == _TAIL_CALL and insn.is_call and not insn.src
 
 
 def stack_of(insn: Insn) -> int:
     """How far down an instruction reaches in the stack, of which there are `STACK_BYTES`."""
+    if R10 not in (insn.dst, insn.src):
+        return 0
     match insn.cls:
         case Class.LDX if insn.src == R10:
             return _depth(insn)
@@ -57,7 +59,7 @@ def stack_of(insn: Insn) -> int:
             return _depth(insn)
         case Class.LD | Class.JMP if insn.is_call or insn.is_lddw:
             return 0
-    return STACK_BYTES if R10 in (insn.dst, insn.src) else 0
+    return STACK_BYTES
 
 
 def _depth(insn: Insn) -> int:
