@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import threading
 from random import Random
 
@@ -236,6 +238,72 @@ def test_tail_calls_end_after_33(machine, program):
     with pytest.raises(KernelError) as failure:
         programs.update(bytes(4), b"\xff\xff\0\0")
     assert failure.value.errno == errno.EBADF
+
+
+EVENTS = [
+    (0, errno.ENOENT),
+    (2, errno.E2BIG),
+    (0xFFFF_FFFF, errno.ENOENT),  # this CPU's, of as many as there are
+    (1 << 32, errno.EINVAL),
+]
+
+
+@pytest.mark.parametrize(("flags", "number"), EVENTS)
+def test_perf_event_arrays_stay_empty(machine, program, flags, number):
+    """fsession has no reader of them on any host: what programs are told is the kernel's word."""
+    entries = 0 if flags == 0xFFFF_FFFF else 2
+    events = machine.create_map(MapSpec("events", MapType.PERF_EVENT_ARRAY, 4, 4, entries))
+    assert events.max_entries == (entries or CPU_COUNT)
+    text = f"""
+        *(u64 *)(r10 -8) = 7
+        r2 = map[fd:{events.fd}]
+        r3 = {flags} ll
+        r4 = r10
+        r4 += -8
+        r5 = 8
+        call bpf_perf_event_output#25
+        exit
+    """
+    assert program(text, kind=None).test_run().retval == -number & 0xFFFF_FFFF
+    with pytest.raises(KernelError) as failure:
+        events.update(bytes(4), bytes(4))
+    assert failure.value.errno == errno.EBADF
+    assert not events.delete(bytes(4))
+
+
+BAD_ARRAYS = [(8, 4, 1), (4, 8, 1), (4, 4, 0)]
+
+
+@pytest.mark.parametrize(("key_size", "value_size", "entries"), BAD_ARRAYS)
+def test_sizes_of_arrays_of_descriptors(machine, key_size, value_size, entries):
+    with pytest.raises(KernelError) as failure:
+        make(machine, MapType.PROG_ARRAY, key_size, value_size, entries)
+    assert failure.value.errno == errno.EINVAL
+
+
+def test_readers_with_descriptors_above_1023(machine, program):
+    """More than select(2) takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    files = [os.dup(1)]
+    while files[-1] < 1024:
+        files.append(os.dup(1))
+    try:
+        ring = machine.create_map(MapSpec("ring", MapType.RINGBUF, 0, 0, 4096))
+        send = program(SEND.format(fd=ring.fd, end="bpf_ringbuf_submit#132"), kind=None)
+        seen = []
+        reader = machine.ring_buffer(ring, lambda record: seen.append(bytes(record)))
+        send.test_run(ctx=bytes(8))
+        assert reader.poll(1) == len(seen) == 1
+        with machine.printk_lines() as lines:
+            assert min(reader.fileno(), lines.fileno()) > 1023
+            machine.print("here")
+            assert lines.read(1) == ["here"]
+            assert lines.read(0) == []
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_callbacks_of_bpf_loop(program):

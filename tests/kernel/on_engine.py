@@ -45,7 +45,6 @@ _LACKS = {
     "test_truth.py": _KERNEL,
     "test_module": "modules",
     "test_ten_thousand": "10,000 functions",
-    "test_stack_trace": "perf event arrays",
     "test_kfuncs": "bpf_task_acquire",
     "test_externs": "configuration and symbols of a kernel",
     "test_relocations": "task_struct of the current task",

@@ -80,7 +80,9 @@ class Workload:
         """Whether the process ends in that time; None: however long it takes."""
         if self.status is not None:
             return True
-        return bool(select.select([self._pidfd], [], [], patience_s)[0])
+        waiter = select.poll()
+        waiter.register(self._pidfd, select.POLLIN)
+        return bool(waiter.poll(None if patience_s is None else patience_s * 1000))
 
     def __enter__(self) -> Workload:
         return self

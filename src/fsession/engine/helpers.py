@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from fsession.engine.faults import faults
+from fsession.engine.fd_arrays import EVENT_OUTPUT
 from fsession.engine.map_parts import LOCK, UNLOCK
 from fsession.engine.native import Function, architecture, compile_text
 from fsession.engine.ring_calls import RING_CALLS
@@ -282,6 +283,7 @@ FUNCTIONS = {
     "bpf_map_lookup_elem": _OF_MAP.format(16),
     "bpf_map_update_elem": _OF_MAP.format(24),
     "bpf_map_delete_elem": _OF_MAP.format(32),
+    "bpf_perf_event_output": EVENT_OUTPUT,
     "bpf_task_storage_get": STORAGE_GET,
     "bpf_task_storage_delete": STORAGE_DELETE,
     "bpf_probe_read": _PROBE_READ,

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import re
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import RLock
@@ -39,7 +40,7 @@ from fsession.errors import (
     UnsupportedError,
 )
 from fsession.host import Feature, LinkInfo, Symbol
-from fsession.uapi import AttachType, ProgType
+from fsession.uapi import AttachType, MapType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,6 +261,8 @@ class Machine:
     def create_map(
         self, spec: MapSpec, types: Types | None = None, inner: Map | None = None
     ) -> EngineMap:
+        if spec.type is MapType.PERF_EVENT_ARRAY and not spec.max_entries:
+            spec = replace(spec, max_entries=CPU_COUNT)
         with self.lock:
             made = EngineMap(spec, next(self._ids), self._forget_map, self._program_of)
             self._maps[made.id] = made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class PrintkQueue:
             waiter = select.poll()
             waiter.register(self._event, select.POLLIN)
             waiter.poll(None if timeout_s is None else timeout_s * 1000)
-        if select.select([self._event], [], [], 0)[0]:
+        with suppress(BlockingIOError):  # nothing new
             os.eventfd_read(self._event)
         lines, self._lines = self._lines, []
         return lines

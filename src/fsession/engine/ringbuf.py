@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import select
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
@@ -125,7 +126,7 @@ class EngineRingReader:
             os.eventfd_write(self._event, 1)
 
     def _drain(self) -> None:
-        if select.select([self._event], [], [], 0)[0]:
+        with suppress(BlockingIOError):  # nothing new
             os.eventfd_read(self._event)
 
     @property

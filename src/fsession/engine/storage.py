@@ -12,11 +12,17 @@ import gc
 import os
 import re
 import weakref
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fsession.engine.memory import peek, poke
+from fsession.engine.memory import Block, peek, poke
+from fsession.engine.native import compile_text
 from fsession.engine.threads import STORAGE, STORAGE_LIMIT, TASK, threads
 from fsession.errors import KernelError
+
+if TYPE_CHECKING:
+    from fsession.engine.native import Function
 
 __all__ = ["STORAGE_DELETE", "STORAGE_GET", "TaskStorage"]
 
@@ -120,16 +126,49 @@ class TaskStorage:
         self.distance = self._at - TASK
         weakref.finalize(self, _release, index)
 
-    def task(self, key: bytes, what: str) -> int | None:
-        """The address of the task of a pidfd; None if it never came by."""
-        tid = _thread_of(int.from_bytes(key, "little", signed=True), what)
-        block = threads().block() if tid == _libc.gettid() else threads().block_of(tid)
-        return None if block is None else block + TASK
+    def find(self, pidfd: bytes, what: str) -> int | None:
+        """Where the value of a task is."""
+        task = _task(pidfd, what)
+        return None if task is None else self._value(task)
 
-    def value(self, task: int) -> int | None:
-        """The address of its value."""
+    def store(self, header: int, pidfd: bytes, value: bytes, flags: int, what: str) -> None:
+        """In the map with this header."""
+        task = _task(pidfd, what)
+        if flags not in (0, 1, 2):
+            raise KernelError(what, errno.EINVAL)
+        if task is None:
+            raise KernelError(what, errno.ESRCH).hint(
+                "that thread has not been in a traced function"
+            )
+        there = self._value(task)
+        if flags and (there is None) == (flags == 2):
+            raise KernelError(what, errno.EEXIST if flags == 1 else errno.ENOENT)
+        data = Block(len(value), value)
+        if there is None:
+            there = _code()[0](header, task, data.address, 1)
+        ctypes.memmove(there, data.address, len(value))
+
+    def remove(self, header: int, pidfd: bytes, what: str) -> bool:
+        """Whether there was a value."""
+        task = _task(pidfd, what)
+        return task is not None and not _code()[1](header, task)
+
+    def _value(self, task: int) -> int | None:
         found = peek(task + self.distance)
         return found if found and not found & 1 else None
+
+
+@cache
+def _code() -> tuple[Function, Function]:
+    """Get and delete, as programs have them."""
+    return compile_text(STORAGE_GET, {}), compile_text(STORAGE_DELETE, {})
+
+
+def _task(pidfd: bytes, what: str) -> int | None:
+    """The address of the task of a pidfd; None if it never came by."""
+    tid = _thread_of(int.from_bytes(pidfd, "little", signed=True), what)
+    block = threads().block() if tid == _libc.gettid() else threads().block_of(tid)
+    return None if block is None else block + TASK
 
 
 def _release(index: int) -> None:

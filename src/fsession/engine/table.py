@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import weakref
-from functools import cache
 from typing import TYPE_CHECKING, Self
 
+from fsession.engine.fd_arrays import fd_array
 from fsession.engine.hashes import HASH_HEAD_BYTES
+from fsession.engine.map_checks import ARRAYS, FD_ARRAYS, HASHES, PER_CPU, check_map
 from fsession.engine.maps import MapCode, map_code
 from fsession.engine.memory import Block, peek, poke
-from fsession.engine.native import Function, compile_text
 from fsession.engine.ringbuf import RingMemory
-from fsession.engine.stackmap import StackTraces, check_stack_map
-from fsession.engine.storage import STORAGE_DELETE, STORAGE_GET, TaskStorage
+from fsession.engine.stackmap import StackTraces
+from fsession.engine.storage import TaskStorage
 from fsession.engine.threads import CPU, CPU_COUNT, threads
 from fsession.errors import BadInputError, KernelError
 from fsession.uapi import MapFlag, MapType, UpdateFlag
@@ -26,22 +26,11 @@ if TYPE_CHECKING:
     from fsession.host import Fd
     from fsession.spec import MapSpec
 
-__all__ = ["HASHES", "EngineMap"]
+__all__ = ["EngineMap"]
 
-_ARRAYS = {MapType.ARRAY: "array", MapType.PERCPU_ARRAY: "percpu_array"}
-HASHES = {
-    MapType.HASH: "hash",
-    MapType.PERCPU_HASH: "percpu_hash",
-    MapType.LRU_HASH: "lru_hash",
-    MapType.LRU_PERCPU_HASH: "lru_percpu_hash",
-}
-_UNREAD = (MapType.RINGBUF, MapType.PROG_ARRAY)
-_OTHERS = (*_UNREAD, MapType.TASK_STORAGE, MapType.STACK_TRACE)
-_PER_CPU = (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH)
+_UNREAD = (*FD_ARRAYS, MapType.RINGBUF)
 _HEADER_BYTES = 128
-_MOST_BYTES = 1 << 32
 _F_CPU_SHIFT = 32
-_MOST_STORED = 64 << 10  # what fits in one piece of the kernel's own allocation, about
 _U64 = (1 << 64) - 1
 
 
@@ -60,18 +49,17 @@ class EngineMap:
         program_of: Callable[[int], EngineProgram],
     ) -> None:
         """`program_of` finds the program of a number, for a prog array."""
-        _check(spec)
-        self._program_of = program_of
-        self._programs: dict[int, EngineProgram] = {}
+        check_map(spec)
         self._spec, self._id, self._on_close = spec, id, on_close
-        self._cpus = CPU_COUNT if spec.type in _PER_CPU else 0
+        self._cpus = CPU_COUNT if spec.type in PER_CPU else 0
         self._frozen = self._closed = False
         self._step = aligned(spec.value_size)
-        kind = _ARRAYS.get(spec.type) or HASHES.get(spec.type) or "none"
+        kind = ARRAYS.get(spec.type) or HASHES.get(spec.type) or "none"
         self._code: MapCode = map_code(kind, CPU_COUNT)
         self._storage = TaskStorage(self._what("create")) if self._is_storage else None
         self._stacks = StackTraces(spec) if spec.type is MapType.STACK_TRACE else None
         self._values, self._buckets = self._make_memory()
+        self._descriptors = fd_array(spec.type, self._values, program_of)
         self._header = Block(_HEADER_BYTES)
         self._fill_header()
         ring = spec.type is MapType.RINGBUF
@@ -189,7 +177,10 @@ class EngineMap:
         self._check_readable(flags)
         if self._stacks:
             return self._stacks.get(self.address, int.from_bytes(self._key(key).read(), "little"))
-        address = self._stored(key) if self._storage else self._find(key)
+        if self._storage:
+            address = self._storage.find(self._key(key).read(), self._what("look up"))
+        else:
+            address = self._find(key)
         if address is None:
             return None
         if flags & UpdateFlag.F_CPU and self._cpus:
@@ -202,8 +193,8 @@ class EngineMap:
 
     def update(self, key: bytes, value: bytes, *, flags: int = 0) -> None:
         """Set a value; `flags` are `UpdateFlag` (NOEXIST, EXIST, F_CPU, F_ALL_CPUS)."""
-        if self.type is MapType.PROG_ARRAY:
-            self._set_program(key, self._program_of(int.from_bytes(value, "little")))
+        if self._descriptors:
+            self._descriptors.set(self._index(key), int.from_bytes(value, "little"))
             return
         self._check_readable(flags)
         if self._frozen:
@@ -211,29 +202,22 @@ class EngineMap:
         if self._cpus and flags & (UpdateFlag.F_CPU | UpdateFlag.F_ALL_CPUS):
             value = self._whole(key, value, flags)
             flags &= 7
-        if self._storage:
-            self._store(key, value, flags)
-            return
         if len(value) != self.buffer_size:
             raise BadInputError(
                 f"a value of '{self.name}' has {self.buffer_size} bytes, not {len(value)}"
             )
+        if self._storage:
+            pidfd = self._key(key).read()
+            self._storage.store(self.address, pidfd, value, flags, self._what("update"))
+            return
         self._update(self._key(key), value, flags)
 
-    def _set_program(self, key: bytes, program: EngineProgram | None) -> bool:
-        """Whether there was one before."""
+    def _index(self, key: bytes) -> int:
+        """Of an array, by its key."""
         index = int.from_bytes(self._key(key).read(), "little")
         if index >= self.max_entries:
             raise KernelError(f"update in map '{self.name}'", errno.E2BIG)
-        before = self._programs.pop(index, None)
-        if program:
-            self._programs[index] = program
-            program.users += 1
-        poke(self._values.address + 8 * index, 8, program.tail_entry if program else 0)
-        if before:
-            before.users -= 1
-            before.release()
-        return before is not None
+        return index
 
     def _update(self, key: Block, value: bytes, flags: int) -> None:
         place = Block(len(value), value)
@@ -272,13 +256,12 @@ class EngineMap:
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; False if it was not there."""
-        if self.type is MapType.PROG_ARRAY:
-            return self._set_program(key, None)
+        if self._descriptors:
+            return self._descriptors.set(self._index(key), None)
         if self._frozen:
             raise KernelError(f"delete in map '{self.name}'", errno.EPERM)
         if self._storage:
-            task = self._storage.task(self._key(key).read(), self._what("delete"))
-            return task is not None and not _errno(_storage_code()[1](self.address, task))
+            return self._storage.remove(self.address, self._key(key).read(), self._what("delete"))
         place = self._key(key)
         if self._stacks:
             return self._stacks.remove(self.address, peek(place.address, 4), self._what("delete"))
@@ -324,32 +307,6 @@ class EngineMap:
         cpu = peek(threads().block() + CPU) if self._cpus else 0
         return address - cpu * self._step
 
-    # Task storage: keys are pidfds.
-
-    def _stored(self, key: bytes) -> int | None:
-        assert self._storage
-        task = self._storage.task(self._key(key).read(), self._what("look up"))
-        return None if task is None else self._storage.value(task)
-
-    def _store(self, key: bytes, value: bytes, flags: int) -> None:
-        assert self._storage
-        if len(value) != self.value_size:
-            raise BadInputError(f"a value of '{self.name}' has {self.value_size} bytes")
-        task = self._storage.task(self._key(key).read(), self._what("update"))
-        if flags not in (0, 1, 2):
-            raise KernelError(self._what("update"), errno.EINVAL)
-        if task is None:
-            raise KernelError(self._what("update"), errno.ESRCH).hint(
-                "that thread has not been in a traced function"
-            )
-        there = self._storage.value(task)
-        if flags and (there is None) == (flags == 2):
-            raise KernelError(self._what("update"), errno.EEXIST if flags == 1 else errno.ENOENT)
-        data = Block(len(value), value)
-        if there is None:
-            there = _storage_code()[0](self.address, task, data.address, 1)
-        ctypes.memmove(there, data.address, len(value))
-
     def _key(self, key: bytes) -> Block:
         if len(key) != self.key_size:
             raise BadInputError(f"a key of '{self.name}' has {self.key_size} bytes, not {len(key)}")
@@ -380,8 +337,8 @@ class EngineMap:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            for index in list(self._programs):  # as in the kernel: they go with the last descriptor
-                self._set_program(index.to_bytes(4, "little"), None)
+            if self._descriptors:  # as in the kernel: they go with the last descriptor
+                self._descriptors.clear()
             self._on_close(self)
 
     def __enter__(self) -> Self:
@@ -398,42 +355,3 @@ def _errno(result: int) -> int:
 
 def _cpu_of(flags: int) -> int:
     return flags >> _F_CPU_SHIFT
-
-
-def _check(spec: MapSpec) -> None:
-    """BPF_MAP_CREATE's own checks of sizes and kinds."""
-    what = f"create map '{spec.name}'"
-    if spec.type not in (*_ARRAYS, *HASHES, *_OTHERS):
-        raise KernelError(what, errno.EOPNOTSUPP).hint(
-            f"the engine has no maps of the kind {spec.type.name}"
-        )
-    array = spec.type in _ARRAYS or spec.type is MapType.PROG_ARRAY
-    if (array and spec.key_size != 4) or (
-        spec.type in (*_ARRAYS, *HASHES)
-        and not (spec.max_entries and spec.value_size and spec.key_size)
-    ):
-        raise KernelError(what, errno.EINVAL)
-    if spec.type is MapType.STACK_TRACE:
-        check_stack_map(spec, what)
-    if spec.type is MapType.TASK_STORAGE:
-        _check_storage(spec, what)
-    cpus = CPU_COUNT if spec.type in _PER_CPU else 1
-    if (spec.value_size * cpus + spec.key_size + HASH_HEAD_BYTES) * spec.max_entries > _MOST_BYTES:
-        raise KernelError(what, errno.E2BIG)
-
-
-def _check_storage(spec: MapSpec, what: str) -> None:
-    """As bpf_local_storage_map_alloc_check and its check of BTF."""
-    typed = spec.key_type and spec.value_type
-    if spec.flags & ~MapFlag.CLONE != MapFlag.NO_PREALLOC or spec.max_entries or not typed:
-        raise KernelError(what, errno.EINVAL)
-    if spec.key_size != 4 or not spec.value_size:
-        raise KernelError(what, errno.EINVAL)
-    if spec.value_size > _MOST_STORED:
-        raise KernelError(what, errno.E2BIG)
-
-
-@cache
-def _storage_code() -> tuple[Function, Function]:
-    """Get and delete, as programs have them."""
-    return compile_text(STORAGE_GET, {}), compile_text(STORAGE_DELETE, {})
