@@ -275,7 +275,7 @@ def test_one_link_for_many_functions(machine, program, numbers):
         machine.link_multi(loaded, kind, [ids[0], ids[0]])
     assert failure.value.errno == errno.EINVAL
     with machine.link_multi(loaded, kind, ids):
-        machine.call_test_functions(SESSION)
+        call_test_functions(machine.function, SESSION)
     assert logged(numbers) == [6, 7] * 3
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from typing import TYPE_CHECKING, Any
 
 from fsession.btf.model import func_model
 from fsession.engine.jit.code import place
-from fsession.engine.memory import peek
+from fsession.engine.memory import Block, peek
 from fsession.engine.native import architecture, compile_text, images
 from fsession.engine.trampoline import Trampoline
-from fsession.errors import BadInputError
+from fsession.errors import BadInputError, KernelError
+from fsession.uapi import AttachType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
     from fsession.engine.objects import CObject
     from fsession.engine.trampoline import Graveyard
 
-__all__ = ["TEST_FUNCTIONS", "NativeFunction", "argument_words", "cut_result"]
+__all__ = [
+    "TEST_FUNCTIONS",
+    "NativeFunction",
+    "argument_words",
+    "call_test_functions",
+    "cut_result",
+]
 
 _U64 = (1 << 64) - 1
 _HANDLER = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
@@ -144,6 +152,26 @@ class NativeFunction:
         except BaseException as error:
             self.failures.append(error)
             return 0
+
+
+def call_test_functions(function: Callable[[str], Any], attach_type: AttachType | None) -> int:
+    """As the kernel's test run of a tracing program; the result is wrong if a sum is."""
+    if attach_type is AttachType.MODIFY_RETURN:
+        number = Block(4, b"\1")
+        result: int = function("bpf_modify_return_test")(1, number.address)
+        side = int.from_bytes(number.read(), "little") == 2
+        return side << 16 | result & 0xFFFF
+    words = iter(range(1, 22))
+    for name, expected in zip(TEST_FUNCTIONS, (2, 5, 15, 34, 65, 111), strict=False):
+        called = function(name)
+        result = called(*(next(words) for _ in called.model.args))
+        if result != expected:
+            raise KernelError(f"test run: {name} gave {result}", errno.EFAULT)
+    argument = Block(16)
+    for name, value in (("7", 0), ("8", argument.address), ("9", argument.address), ("10", 0)):
+        if function(f"bpf_fentry_test{name}")(value):
+            raise KernelError(f"test run: bpf_fentry_test{name}", errno.EFAULT)
+    return 0
 
 
 def argument_words(model: FuncModel, args: Sequence[int | CObject | bytes], name: str) -> list[int]:

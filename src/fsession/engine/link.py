@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fsession.engine.trampoline import Trampoline
     from fsession.host import LinkInfo
 
-__all__ = ["KINDS", "EngineLink", "link_type"]
+__all__ = ["KINDS", "MULTI", "EngineLink", "link_type"]
 
 KINDS = {
     AttachType.TRACE_FENTRY: (FENTRY,),
@@ -33,6 +33,7 @@ KINDS = {
     AttachType.TRACE_FSESSION_MULTI: (FENTRY, FEXIT),
 }
 """The lists that a link of this type has a node on: a session has one on the first and the last."""
+MULTI = tuple(kind for kind in KINDS if kind.name.endswith("_MULTI"))
 
 
 class EngineLink:
@@ -121,5 +122,4 @@ class EngineLink:
 
 def link_type(attach_type: AttachType) -> LinkType:
     """What ``bpf_link_info`` calls it."""
-    multi = attach_type.name.endswith("_MULTI")
-    return LinkType.TRACING_MULTI if multi else LinkType.TRACING
+    return LinkType.TRACING_MULTI if attach_type in MULTI else LinkType.TRACING

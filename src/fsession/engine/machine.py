@@ -5,72 +5,54 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
-from fsession.btf.catalog import Types
-from fsession.btf.glob import glob_regex
 from fsession.btf.model import MAX_SLOTS, func_model
-from fsession.btf.types import Func, Struct, TypeId
-from fsession.engine.declare import Declarations, parse
+from fsession.btf.types import TypeId
 from fsession.engine.faults import faults
-from fsession.engine.functions import TEST_FUNCTIONS, NativeFunction
 from fsession.engine.jit import native
-from fsession.engine.libraries import LibraryFunction
-from fsession.engine.link import KINDS, EngineLink, link_type
+from fsession.engine.link import MULTI, EngineLink, link_type
+from fsession.engine.load_checks import check_load
 from fsession.engine.memory import Block
 from fsession.engine.native import architecture
-from fsession.engine.objects import CObject, find_type, members
+from fsession.engine.objects import CObject, find_type
 from fsession.engine.printk import PrintkQueue
-from fsession.engine.program import EngineProgram, load_program
+from fsession.engine.program import EngineProgram
 from fsession.engine.ringbuf import EngineRingReader
 from fsession.engine.slow import slow_function
 from fsession.engine.table import EngineMap
-from fsession.engine.threads import CPU_COUNT, TASK_BYTES, threads
+from fsession.engine.threads import CPU_COUNT
 from fsession.engine.trampoline import Graveyard, Trampoline
+from fsession.engine.world import World
 from fsession.errors import (
-    BadInputError,
     FsessionError,
     KernelError,
     NotFoundError,
-    UnsupportedError,
 )
 from fsession.host import Feature, LinkInfo, Symbol
-from fsession.uapi import AttachType, MapType, ProgType
+from fsession.uapi import AttachType, MapType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from fsession.btf.catalog import Types
+    from fsession.engine.functions import NativeFunction
+    from fsession.engine.libraries import LibraryFunction
     from fsession.engine.shared import SharedLibrary
     from fsession.host import Fd, LoadRequest, Map, Program
     from fsession.spec import MapSpec
 
 __all__ = ["Machine"]
 
-_VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _KERNEL = (7, 2)  # whose meaning the engine has
-_KFUNCS = (
-    "bool bpf_session_is_return(void *ctx)",
-    "u64 *bpf_session_cookie(void *ctx)",
-    "void *bpf_cast_to_kern_ctx(void *obj)",
-    "void *bpf_rdonly_cast(void *obj, u32 btf_id)",
-    "void bpf_rcu_read_lock(void)",
-    "void bpf_rcu_read_unlock(void)",
-    "int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end)",
-    "int *bpf_iter_num_next(struct bpf_iter_num *it)",
-    "void bpf_iter_num_destroy(struct bpf_iter_num *it)",
-)
 _WITHOUT = {
     Feature.MODULE_BTF: "the engine has no modules",
     Feature.COMMON_ATTR: "the engine writes no such log",
 }
-_ENTRY_ONLY = (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI, AttachType.MODIFY_RETURN)
-_MULTI = tuple(kind for kind in KINDS if kind.name.endswith("_MULTI"))
 
 
 class Machine:
@@ -91,19 +73,11 @@ class Machine:
         self, btf: Types | None = None, *, verify: bool = True, test_functions: bool = True
     ) -> None:
         self._verifies = verify
-        base = btf if btf is not None else _own_btf()
-        kfuncs = Declarations(base, "kfuncs")
-        kfuncs.add_struct("task_struct", TASK_BYTES)
-        for text in _KFUNCS:
-            kfuncs.add(parse(text))
-        self._declared = Declarations(kfuncs.types(), "engine")
-        self._functions: dict[str, NativeFunction | LibraryFunction] = {}
+        self.world = World(btf)
         self._trampolines: dict[object, Trampoline] = {}
         self._maps: dict[int, EngineMap] = {}
         self._programs: dict[int, EngineProgram] = {}
         self._links: dict[int, EngineLink] = {}
-        self._refused: dict[str, FsessionError] = {}
-        self.libraries: dict[str, SharedLibrary] = {}
         self._slow: dict[str, Any] = {}
         self._queues: list[PrintkQueue] = []
         self._ids = count(1)
@@ -112,12 +86,10 @@ class Machine:
         self.printed: list[str] = []
         self.step: Callable[[str], None] | None = None
         self.failures: list[BaseException] = []
-        self._types = self._declared.types()
         if native() is not None:
             faults()
-            for text, body in TEST_FUNCTIONS.values() if test_functions else ():
-                self._define(text, body)
-            self._types = self._declared.types()
+            if test_functions:
+                self.world.define_test_functions()
 
     # Functions and objects for tests.
 
@@ -127,68 +99,37 @@ class Machine:
         A bare name takes the declaration that the machine's BTF has.
         """
         with self.lock:
-            return self._define(declaration, body)
-
-    def _define(self, declaration: str, body: str | Callable[..., Any]) -> NativeFunction:
-        if declaration.isidentifier():
-            proto = self._types.ref(self._types.id_of(declaration, Func))
-            id = self._declared.add_function(declaration, TypeId(proto))
-        else:
-            id = self._declared.add(parse(declaration))
-        self._types = self._declared.types()
-        function = NativeFunction(self._types, id, body)
-        if function.name in self._trampolines:
-            raise BadInputError(f"'{function.name}' has programs attached: define it before")
-        self._functions[function.name] = function
-        return function
+            return self.world.define(declaration, body, self._trampolines)
 
     def library(self, path: str, declaration: str) -> LibraryFunction:
         """A function of a shared library, to be traced where it is: `declaration` is its own."""
         with self.lock:
-            id = self._declared.add(parse(declaration))
-            self._types = self._declared.types()
-            function = LibraryFunction(self._types, id, self._shared(path))
-            self._functions[function.name] = function
-            return function
+            return self.world.library(path, declaration)
 
     def add_library(self, library: SharedLibrary, prototypes: Mapping[str, TypeId]) -> int:
         """Functions of a library by names and prototypes in the machine's BTF; how many of them
         have a patchable entry. The others are refused by name, with the reason."""
         with self.lock:
-            self.libraries[library.path] = library
-            fresh = [name for name in prototypes if name not in self._functions]
-            ids = {name: self._declared.add_function(name, prototypes[name]) for name in fresh}
-            self._types = self._declared.types()
-            for name, id in ids.items():
-                try:
-                    self._functions[name] = LibraryFunction(self._types, id, library)
-                except FsessionError as error:
-                    self._refused[name] = error
-            return sum(name in self._functions for name in fresh)
+            return self.world.add_library(library, prototypes)
 
     def refuse(self, name: str, why: FsessionError) -> None:
         """A function that nothing can be attached to, by its name."""
-        self._refused[name] = why
+        self.world.refused[name] = why
 
-    def _shared(self, path: str) -> SharedLibrary:
-        if path not in self.libraries:
-            from fsession.engine.shared import SharedLibrary  # here: pyelftools is large
-
-            self.libraries[path] = SharedLibrary(path)
-        return self.libraries[path]
+    @property
+    def libraries(self) -> Mapping[str, SharedLibrary]:
+        """By their paths."""
+        return self.world.libraries
 
     def new(self, c_type: str, **fields: Any) -> CObject:
         """A zeroed C object by its type's name, ``struct sk_buff``, with some fields set."""
-        id = find_type(self._types, c_type)
-        return CObject(self._types, id, Block(self._types.size_of(id)), fields)
+        types = self.world.types
+        id = find_type(types, c_type)
+        return CObject(types, id, Block(types.size_of(id)), fields)
 
     def function(self, name: str) -> NativeFunction | LibraryFunction:
         """A function of the machine, to be called."""
-        if name not in self._functions:
-            raise NotFoundError("function of the machine", name).hint(
-                f'machine.define("{name}", …) makes one'
-            )
-        return self._functions[name]
+        return self.world.function(name)
 
     def print(self, text: str) -> None:
         """What `bpf_printk` does."""
@@ -209,7 +150,7 @@ class Machine:
     def types(self, module: str = "") -> Types:
         if module:
             raise NotFoundError("module", module)
-        return self._types
+        return self.world.types
 
     def program_types(self, program: Program) -> Types:
         found = self._programs[program.id].request.types
@@ -224,25 +165,17 @@ class Machine:
         raise NotFoundError("module", module)
 
     def symbol(self, name: str, module: str = "") -> int | None:
-        found = self._functions.get(name)
+        found = self.world.functions.get(name)
         return found.address if found and not module else None
 
     def symbol_at(self, address: int) -> str | None:
         """Of the start of a function, what is inside one of a library, or of a trampoline."""
-        found = self._functions.items()
-        named = next((name for name, one in found if one.address == address), None)
         inside = (
-            f"{one.name}+{address - one.start:#x}"
-            for library in self.libraries.values()
-            for one in library.functions
-            if one.start <= address < one.start + one.size
-        )
-        around = (
             f"fsession_image_{one.name}+{one.offset(address):#x}"
             for one in self._trampolines.values()
             if one.offset(address) is not None
         )
-        return named or next(inside, None) or next(around, None)
+        return next(self.world.symbols_at(address), None) or next(inside, None)
 
     def kconfig(self) -> Mapping[str, str]:
         return {}
@@ -279,45 +212,12 @@ class Machine:
 
     def load(self, request: LoadRequest) -> EngineProgram:
         with self.lock:
-            self._check_load(request)
+            check_load(self, request)
             self._verify(request)
             index = next(_indexes)
-            program = load_program(self, request, next(self._ids), index)
+            program = EngineProgram(self, request, next(self._ids), index)
             self._programs[program.id] = program
             return program
-
-    def _check_load(self, request: LoadRequest) -> None:
-        what = f"load program '{request.name}'"
-        if native() is None:
-            raise KernelError(what, errno.EOPNOTSUPP).hint(
-                "there is no machine code for this architecture"
-            )
-        if request.type is not ProgType.TRACING:
-            return
-        if request.attach_type not in KINDS:
-            raise KernelError(what, errno.EOPNOTSUPP)
-        if request.attach_type in _MULTI:
-            return
-        self._target_model(request, what)
-
-    def _target_model(self, request: LoadRequest, what: str) -> None:
-        """The target exists and can be attached to: btf_distill_func_proto, and its address."""
-        types = self._types
-        if request.attach_program is not None:
-            types = self.program_types(request.attach_program)
-        if not 0 < request.attach_btf_id < len(types):
-            raise KernelError(what, errno.EINVAL)
-        if types.kind_of(TypeId(request.attach_btf_id)) is not Func:
-            raise KernelError(what, errno.EINVAL)
-        if request.attach_program is None:
-            name = types.name_of(TypeId(request.attach_btf_id))
-            if name in self._refused:
-                raise self._refused[name]
-            if name not in self._functions:
-                raise KernelError(what, errno.ENOENT).hint(
-                    f'the machine has no function {name}: machine.define("{name}", …) makes one'
-                )
-        func_model(types, TypeId(request.attach_btf_id))
 
     def _verify(self, request: LoadRequest) -> None:
         if self._verifies:
@@ -337,7 +237,7 @@ class Machine:
         with self.lock:
             found = self._loaded(program)
             what = f"attach '{program.name}'"
-            if attach_type is not found.request.attach_type or attach_type in _MULTI:
+            if attach_type is not found.request.attach_type or attach_type in MULTI:
                 raise KernelError(what, errno.EINVAL)
             if target_program is not None or target_btf_id:
                 raise KernelError(what, errno.EINVAL)
@@ -358,7 +258,7 @@ class Machine:
         with self.lock:
             found = self._loaded(program)
             what = f"attach '{program.name}' to {len(btf_ids)} functions"
-            wrong = attach_type is not found.request.attach_type or attach_type not in _MULTI
+            wrong = attach_type is not found.request.attach_type or attach_type not in MULTI
             if wrong or not btf_ids or len(set(btf_ids)) != len(btf_ids):
                 raise KernelError(what, errno.EINVAL)
             each = list(cookies or [0] * len(btf_ids))
@@ -389,14 +289,14 @@ class Machine:
 
     def _trampoline(self, btf_id: int, owner: Program | None) -> Trampoline:
         """Of a function, or of a program's function: made once."""
-        key: object = (owner.id, btf_id) if owner else self._types.name_of(TypeId(btf_id))
+        key: object = (owner.id, btf_id) if owner else self.world.types.name_of(TypeId(btf_id))
         if key not in self._trampolines:
             if owner is not None:
                 self._trampolines[key] = self._program_trampoline(self._loaded(owner), btf_id)
             else:
-                if key not in self._functions:
+                if key not in self.world.functions:
                     raise KernelError(f"attach to '{key}'", errno.ENOENT)
-                function = self._functions[str(key)]
+                function = self.world.functions[str(key)]
                 self._trampolines[key] = function.trampoline(self.graveyard)
         return self._trampolines[key]
 
@@ -410,19 +310,14 @@ class Machine:
         return Trampoline(name, entry, nop, model, self.graveyard)
 
     def traceable(self, glob: str = "*", module: str = "") -> Sequence[str]:
-        """Those with a patchable entry, also if their prototype can't be had."""
-        pattern = re.compile(glob_regex(glob))
-        odd = [name for name, why in self._refused.items() if isinstance(why, UnsupportedError)]
-        return sorted(name for name in (*self._functions, *odd) if pattern.fullmatch(name))
+        return self.world.traceable(glob)
 
     @property
     def argument_words(self) -> int:
         return MAX_SLOTS
 
     def function_symbols(self, glob: str = "*", module: str = "") -> Sequence[Symbol]:
-        pattern = re.compile(glob_regex(glob))
-        names = (*self._functions, *self._refused)
-        return [Symbol(name) for name in sorted(names) if pattern.fullmatch(name)]
+        return self.world.symbols(glob)
 
     def program_ids(self) -> Sequence[int]:
         return sorted(self._programs)
@@ -448,56 +343,11 @@ class Machine:
             raise KernelError("load program", errno.EBADF)
         return self._maps[fd]
 
-    def symbol_of_id(self, btf_id: int) -> int:
-        name = self._types.name_of(TypeId(btf_id))
-        address = self.symbol(name)
-        if address is None:
-            raise KernelError(f"address of '{name}'", errno.ENOENT)
-        return address
-
-    def kfunc_name(self, btf_id: int, off: int) -> str:
-        known = 0 < btf_id < len(self._types) and not off
-        if not known or self._types.kind_of(TypeId(btf_id)) is not Func:
-            raise KernelError("load program", errno.EINVAL)
-        return self._types.name_of(TypeId(btf_id))
-
-    def describe_tasks(self) -> None:
-        """Before a program sees one: where its members are in this machine's BTF."""
-        id = self._types.find("task_struct", Struct)
-        if id is None:
-            return
-        named = {name: bit // 8 for name, _, bit, _ in members(self._types, id)}
-        if self._types.size_of(id) > TASK_BYTES:
-            raise UnsupportedError(f"a task of more than {TASK_BYTES} bytes")
-        if not {"pid", "tgid", "comm"} <= set(named):
-            return
-        if not threads().describe_task(named["pid"], named["tgid"], named["comm"]):
-            raise UnsupportedError("tasks as two kernels have them, in one process")
-
     def slow(self, name: str) -> int:
         """The address of a helper that is Python."""
         if name not in self._slow:
             self._slow[name] = slow_function(self, name)
         return ctypes.cast(self._slow[name], ctypes.c_void_p).value or 0
-
-    def call_test_functions(self, attach_type: AttachType | None) -> int:
-        """As the kernel's test run of a tracing program; the result is wrong if a sum is."""
-        if attach_type is AttachType.MODIFY_RETURN:
-            number = Block(4, b"\1")
-            result = self.function("bpf_modify_return_test")(1, number.address)
-            side = int.from_bytes(number.read(), "little") == 2
-            return side << 16 | result & 0xFFFF
-        words = iter(range(1, 22))
-        for name, expected in zip(TEST_FUNCTIONS, (2, 5, 15, 34, 65, 111), strict=False):
-            function = self.function(name)
-            result = function(*(next(words) for _ in function.model.args))
-            if result != expected:
-                raise KernelError(f"test run: {name} gave {result}", errno.EFAULT)
-        argument = Block(16)
-        for name, value in (("7", 0), ("8", argument.address), ("9", argument.address), ("10", 0)):
-            if self.function(f"bpf_fentry_test{name}")(value):
-                raise KernelError(f"test run: bpf_fentry_test{name}", errno.EFAULT)
-        return 0
 
     def _loaded(self, program: Program) -> EngineProgram:
         found = self._programs.get(program.id)
@@ -553,11 +403,3 @@ class Machine:
 _indexes = count()
 _unburied: list[Graveyard] = []
 """Of closed machines: what threads may still be inside of, and what that holds."""
-
-
-def _own_btf() -> Types | None:
-    """Of the kernel of this machine, if it can be read."""
-    try:
-        return Types.from_bytes(_VMLINUX.read_bytes(), name="vmlinux")
-    except OSError:
-        return None

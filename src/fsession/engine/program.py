@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from fsession.engine import helpers
 from fsession.engine.check import check_code
 from fsession.engine.faults import faults
+from fsession.engine.functions import call_test_functions
 from fsession.engine.jit.code import place
 from fsession.engine.memory import Block
 from fsession.engine.native import architecture
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fsession.engine.table import EngineMap
     from fsession.host import Fd, LoadRequest
 
-__all__ = ["CONTEXT_PROGRAMS", "SESSIONS", "EngineProgram", "load_program"]
+__all__ = ["CONTEXT_PROGRAMS", "SESSIONS", "EngineProgram"]
 
 SESSIONS = (AttachType.TRACE_FSESSION, AttachType.TRACE_FSESSION_MULTI)
 CONTEXT_PROGRAMS = (ProgType.SYSCALL, ProgType.RAW_TRACEPOINT, ProgType.KPROBE)
@@ -87,17 +88,17 @@ class EngineProgram:
                 return lddw(insn.dst, found.values.address + high)
             return lddw(insn.dst, found.address)
         if insn.src == Pseudo.BTF_ID:
-            return lddw(insn.dst, self.machine.symbol_of_id(low))
+            return lddw(insn.dst, self.machine.world.symbol_of_id(low))
         raise KernelError(f"load program '{self.name}'", errno.EINVAL)
 
     def _call_target(self, insn: Insn) -> int | bytes:
-        name = self.machine.kfunc_name(insn.imm, insn.off) if insn.is_kfunc_call else None
+        name = self.machine.world.kfunc_name(insn.imm, insn.off) if insn.is_kfunc_call else None
         name = name or f"bpf_{helper_name(insn.imm) or ''}".replace("bpf_bpf_", "bpf_")
         self.calls.add(name)
         if name in _ONLY_SESSIONS and self.request.attach_type not in SESSIONS:
             raise KernelError(f"load program '{self.name}'", errno.EACCES)
         if name in helpers.TASKS:
-            self.machine.describe_tasks()
+            self.machine.world.describe_tasks()
         if name in STACK_CALLS and self.type is not ProgType.TRACING:
             raise UnsupportedError(f"the call of {name} in the engine, but for tracing programs,")
         code = helpers.inline(name)
@@ -168,7 +169,8 @@ class EngineProgram:
         """As BPF_PROG_TEST_RUN: a tracing program by a call of the test functions."""
         started = time.monotonic_ns()
         if self.type is ProgType.TRACING:
-            value, block = self.machine.call_test_functions(self.request.attach_type), Block(0)
+            value = call_test_functions(self.machine.function, self.request.attach_type)
+            block = Block(0)
         elif self.type in CONTEXT_PROGRAMS and not data:
             block = Block(len(ctx), ctx)
             value = self.run(block.address) & 0xFFFF_FFFF
@@ -207,13 +209,3 @@ class EngineProgram:
 def replace_addresses(insns: tuple[Insn, ...]) -> list[Insn]:
     """For the tag: the same program has the same on every machine."""
     return [replace(insn, imm=0) if insn.is_lddw and insn.src else insn for insn in insns]
-
-
-def load_program(machine: Machine, request: LoadRequest, id: int, index: int) -> EngineProgram:
-    """Check what BPF_PROG_LOAD checks beside verification, and make the code."""
-    what = f"load program '{request.name}'"
-    if request.type is not ProgType.TRACING and request.type not in CONTEXT_PROGRAMS:
-        raise KernelError(what, errno.EOPNOTSUPP).hint(
-            f"the engine runs tracing programs, not {request.type.name}"
-        )
-    return EngineProgram(machine, request, id, index)

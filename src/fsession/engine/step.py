@@ -81,7 +81,7 @@ class Stepped:
     def _name(self, _: InsnOff, insn: Insn) -> str | None:
         machine, low, high = self._program.machine, insn.imm & 0xFFFF_FFFF, insn.imm >> 32
         if insn.is_kfunc_call:
-            return f"{machine.kfunc_name(insn.imm, insn.off)}#{insn.imm}"
+            return f"{machine.world.kfunc_name(insn.imm, insn.off)}#{insn.imm}"
         if insn.is_lddw and insn.src == Pseudo.MAP_FD:
             return f"map[{machine.map_of(low).name}]"
         if insn.is_lddw and insn.src == Pseudo.MAP_VALUE:
