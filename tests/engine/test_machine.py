@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsession.btf.types import Func
+from fsession.engine.functions import call_test_functions
 from fsession.errors import KernelError, NotFoundError, UnsupportedError, VerifierError
 from fsession.host import LoadRequest
 from fsession.isa.asm import assemble
