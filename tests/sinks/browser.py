@@ -13,9 +13,10 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe
 
 
 class Browser:
-    """One page of a browser; a context manager. Errors of the page's scripts fail the test."""
+    """One page of a browser, without a network if it is not told otherwise; a context manager."""
 
-    def __init__(self, profile, width=1200, height=1000):
+    def __init__(self, profile, width=1200, height=1000, offline=True):
+        self._offline = offline
         size = (f"--window-size={width},{height}", f"--user-data-dir={profile}", "about:blank")
         theirs_in, self._to = os.pipe()
         self._from, theirs_out = os.pipe()
@@ -46,7 +47,7 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Network.emulateNetworkConditions", offline=True, latency=0,
+        self.call("Network.emulateNetworkConditions", offline=self._offline, latency=0,
                   downloadThroughput=-1, uploadThroughput=-1)  # fmt: skip
         return self
 
@@ -77,16 +78,17 @@ class Browser:
         raw, _, self._rest = self._rest.partition(b"\0")
         return json.loads(raw)
 
-    def open(self, path):
-        self.call("Page.navigate", url=f"file://{path}")
+    def open(self, url):
+        self.call("Page.navigate", url=url)
         for _ in range(200):
-            if self.ask("document.readyState === 'complete' && location.protocol === 'file:'"):
+            if self.ask(f"document.readyState === 'complete' && location.href === {url!r}"):
                 return
         raise AssertionError("the page does not load")
 
     def ask(self, expression):
-        """The value of an expression of JavaScript in the page."""
-        done = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of an expression of JavaScript in the page; of a promise what it promises."""
+        done = self.call("Runtime.evaluate", expression=expression, returnByValue=True,
+                         awaitPromise=True)  # fmt: skip
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 

@@ -106,7 +106,7 @@ def browser(kernel, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page(calls), encoding="utf-8")
     with Browser(tmp_path / "profile") as browser:
-        browser.open(path)
+        browser.open(path.as_uri())
         yield browser
     assert browser.errors == []
 

@@ -1,4 +1,4 @@
-"""Perfetto traces, read back by Perfetto's own messages, and held to what its UI requires."""
+"""Perfetto traces, read back by Perfetto's own messages and by its trace processor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
 from fsession.sinks.perfetto import Lane, PerfettoSink
 from fsession.trace.event import Summary
 from fsession.trace.values import FAULT
+from sinks.browser import CHROMIUM
 from sinks.graphs import SKB, graph
+from sinks.trace_processor import TraceProcessor
 
 SUMMARY = Summary(3, 1, 2, 9, "native", 1, 1, "H", {"noreturn": 5})
 
@@ -68,14 +70,18 @@ def _value(annotation):
     return kind, getattr(annotation, kind)
 
 
-def read(*batches, summary=SUMMARY):
+def written(*batches, summary=SUMMARY):
     out = io.BytesIO()
     sink = PerfettoSink(out)
     sink.begin()
     for batch in batches:
         sink.write(batch)
     sink.end(summary)
-    return Reader(out.getvalue())
+    return out.getvalue()
+
+
+def read(*batches, summary=SUMMARY):
+    return Reader(written(*batches, summary=summary))
 
 
 def test_a_graph_is_nested(kernel):
@@ -187,3 +193,47 @@ def test_lanes_never_cross(spans):
         assert all(b <= start or start <= a or end == b for a, b in lane[1])
         lane[0].add(start, end)
         lane[1].append((start, end))
+
+
+@pytest.fixture
+def processor(kernel, tmp_path):
+    """Has read a graph, a call of the process's first thread, and one of an idle task."""
+    calls = [*graph(kernel), kernel.call("tick", tid=1432, cpu=0)]
+    calls += [kernel.call("tick", pid=0, tid=0, cpu=1, comm="swapper/1")]
+    with TraceProcessor(tmp_path / "profile") as processor:
+        processor.load(written(calls))
+        yield processor
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium")
+def test_by_the_trace_processor(processor):
+    ask = processor.query
+    assert ask("select name, value from stats where value and severity != 'info'") == []
+    slices = "select slice.name, depth, to_realtime(ts), dur from slice join {} on track_id = {}"
+    in_thread = slices.format("thread_track t", "t.id join thread using (utid)")
+    start = 10**18 + 1_000_000
+    assert ask(f"{in_thread} where tid = 1433 order by ts") == [
+        ("icmp_rcv", 0, start, 1000),
+        ("filp_open", 1, start + 200, 400),
+        ("tick", 2, start + 300, 100),
+        ("drop", 1, start + 700, 200),
+    ]
+    assert ask(f"{in_thread} where tid = 1432") == [("tick", 0, 10**18 + 5 * 10**9, 12345)]
+    threads = "select pid, process.name, tid, thread.name from thread join process using (upid)"
+    assert ask(f"{threads} where pid order by tid") == [
+        (1432, "ping", 1432, "ping"),
+        (1432, "ping", 1433, "ping"),
+    ]
+    tracks = slices.format("track", "track.id").replace("select", "select track.name,")
+    on_cpus = [row[:2] for row in ask(f"{tracks} where track.name glob 'CPU *' order by 1, ts")]
+    assert on_cpus == [("CPU 0", "tick"), ("CPU 1", "icmp_rcv"), ("CPU 1", "tick")]
+    assert [row[1] for row in ask(f"{tracks} where track.name = 'swapper/1'")] == ["tick"]
+    args = "select flat_key, display_value from slice join args using (arg_set_id) where {}"
+    assert set(ask(args.format("name = 'filp_open'"))) >= {
+        ("debug.name", "/x"), ("debug.flags", "2"), ("debug.return", "0x0"),
+    }  # fmt: skip
+    assert set(ask(args.format("name = 'icmp_rcv'"))) >= {
+        ("debug.skb", hex(SKB)), ("debug.return", "-ENOMEM (-12)"),
+    }  # fmt: skip
+    told = dict(ask(args.format("name = 'end of the trace'")))
+    assert (told["debug.lost"], told["debug.missed"]) == ("1", "2")

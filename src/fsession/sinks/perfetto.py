@@ -156,8 +156,12 @@ class PerfettoSink:
         return known or self._thread(call)
 
     def _thread(self, call: Call) -> int:
-        """The descriptor of a thread; that of its process comes with the first of its threads."""
-        if (call.pid,) not in self._tracks:
+        """The descriptor of a thread.
+
+        That of its process comes with the first of its threads that is seen, and again with the
+        name when that is another than the one which has the process's name.
+        """
+        if (call.pid,) not in self._tracks or call.pid == call.tid:
             described = self._descriptor((call.pid,))
             described.process.pid = call.pid
             if call.pid == call.tid:
@@ -178,7 +182,7 @@ class PerfettoSink:
 
     def _descriptor(self, key: _Key) -> Any:
         described = self._packet().track_descriptor
-        described.uuid = self._tracks[key] = len(self._tracks) + 1
+        described.uuid = self._tracks.setdefault(key, len(self._tracks) + 1)
         return described
 
 
