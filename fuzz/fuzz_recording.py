@@ -22,7 +22,7 @@ from fsession.sinks.text import TextSink
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import _make_types
-from recording.spans import RECORDS, recording, span
+from recording.spans import RECORDS, recording, span, values_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,9 +32,16 @@ _HEAD = struct.Struct("<4sII")
 
 
 def bases() -> Sequence[tuple[bytes, Sequence[Span]]]:
-    """A recording of each kind of argument; payloads are changed more often than their heads."""
-    raw = recording(_make_types(), span(*RECORDS[:4]), span(*RECORDS[4:]))
-    return [(raw, [(start, start + length) for start, length in _payloads(raw)])]
+    """A recording of each kind of argument, and of a graph with values and stacks.
+
+    Payloads are changed more often than their heads.
+    """
+    kernel = _make_types()
+    plain = recording(kernel, span(*RECORDS[:4]), span(*RECORDS[4:]))
+    return [
+        (raw, [(start, start + length) for start, length in _payloads(raw)])
+        for raw in (plain, values_recording(kernel))
+    ]
 
 
 def _payloads(raw: bytes) -> Iterator[tuple[int, int]]:

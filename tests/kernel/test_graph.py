@@ -264,6 +264,23 @@ def test_filter_stack_and_texts(graph):
         assert any("openat" in str(frame) for frame in call.prints["kstack"])
 
 
+def test_what_arguments_point_to(graph):
+    """Objects and whole structs of calls below a root, with a program for all and one for each."""
+    few = ("do_dentry_open", "fd_install")
+    with graph(OPEN, depth=2, include=few, extra=few, objects=True, expand=True) as grapher:
+        os.close(os.open("/etc/hostname", os.O_RDONLY))
+        calls = [event for event in finish(grapher) if isinstance(event, Call)]
+        summary = grapher.summary
+    (installed,) = [call for call in calls if call.function == "fd_install"][-1:]
+    assert installed.prints["file"] == "/etc/hostname"
+    assert installed.prints["*file"]["f_mode"] & 1
+    (opened,) = [call for call in calls if call.function == "do_dentry_open"][-1:]
+    assert opened.prints["f"] == "/etc/hostname"
+    root = next(call for call in reversed(calls) if call.function == OPEN)
+    assert root.prints["*how"].keys() == {"flags", "mode", "resolve"}
+    assert summary.strategy == grapher.selection.plan.strategy
+
+
 def test_include_exclude_leaf(graph):
     def names(**options) -> set[str]:
         return {target.name for target in graph("icmp_rcv", depth=3, **options).select().targets}

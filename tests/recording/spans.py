@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fsession.recording import RecordingWriter
 from fsession.recording.header import Header
+from fsession.trace import Field, Form, Layout
 from fsession.trace import graph_record as graph
 from fsession.trace.event import TREE_COUNTS, Function, Summary
 from fsession.trace.graph_record import Kind
@@ -70,6 +71,11 @@ GRAPH = (
 """A tree of three calls, and one of one."""
 
 
+_NOTE_HEAD = struct.Struct("<QI10xH")
+VALUES_NOTE = _NOTE_HEAD.pack(1, 0, Kind.VALUES) + struct.pack("<q112xB119x", 0, 84)
+"""Of a ``struct sk_buff`` with 84 bytes."""
+STACK_NOTE = _NOTE_HEAD.pack(1, 0, Kind.STACK) + struct.pack("<q2Q", 16, 0xFFFF_8000, 0xFFFF_9000)
+
 TREES = dict.fromkeys(TREE_COUNTS, 0) | {"begun": 2, "ended": 2}
 
 
@@ -81,6 +87,19 @@ def graph_recording(kernel, *spans):
     for each in spans:
         writer.write(each)
     writer.end(replace(SUMMARY, calls=5, trees=TREES))
+    return out.getvalue()
+
+
+def values_recording(kernel):
+    """Of a graph with ``--expand`` and ``--stack``."""
+    field = Field("*skb", Form.TYPED, 232, type=kernel.ids["struct sk_buff"], at_exit=False)
+    signature = kernel.signature("icmp_rcv")
+    function = Function.of(signature, Layout(1, entry_bytes=field.room), fields=(field,))
+    out = io.BytesIO()
+    header = Header("graph", "Linux 7.2 arm64", OFFSET_NS, (function,))
+    writer = RecordingWriter(out, header, lambda: SUMMARY)
+    writer.write(span(STACK_NOTE, VALUES_NOTE, graph_record(EXIT, 0, 0, None, 0, 1, words=[7])))
+    writer.end(replace(SUMMARY, calls=1, trees=TREES))
     return out.getvalue()
 
 

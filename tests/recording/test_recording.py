@@ -26,10 +26,12 @@ from .spans import (
     RECORDS,
     SUMMARY,
     TREES,
+    VALUES_NOTE,
     functions,
     graph_recording,
     recording,
     span,
+    values_recording,
 )
 
 
@@ -256,3 +258,31 @@ def test_a_value_must_end():
     for id, message in ((ours, "itself"), (many, "4294967296 bytes"), (empty, "elements")):
         with pytest.raises(BadInputError, match=message):
             check_value(builder.types(), id)
+
+
+def test_whole_structs_come_back(kernel):
+    """As ``--expand`` shows them, in a graph's notes and in the records of a trace."""
+    read = opened(values_recording(kernel))
+    (call,) = read
+    assert call.prints["*skb"] == {"len": 84, "owner": 0}
+    plain = HEADER.pack(1, 2, 0, 0, 0, b"x", 0) + struct.pack("<Q", 7) + VALUES_NOTE[24:]
+    out = io.BytesIO()
+    header = Header("trace", "a host", 0, read.functions)
+    writer = RecordingWriter(out, header, lambda: SUMMARY)
+    writer.write(span(plain))
+    (call,) = opened(out.getvalue())
+    assert call.prints == {"*skb": {"len": 84, "owner": 0}}
+
+
+def test_a_value_may_be_large_but_not_endless():
+    builder = Builder()
+    number = builder.add(Int("int", 4, 32))
+    several = [builder.add(Array(number, number, 4))]
+    for _ in range(8):
+        members = tuple(Member(f"m{at}", several[-1], 0) for at in range(4))
+        several.append(builder.add(Struct("s", 4096, members)))
+    types = builder.types()
+    check_value(types, several[1], 4096)
+    for id, most, message in ((several[1], 16, "4096 bytes"), (several[-1], 4096, "elements")):
+        with pytest.raises(BadInputError, match=message):
+            check_value(types, id, most)

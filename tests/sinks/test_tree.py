@@ -13,6 +13,7 @@ from fsession.sinks.totals import TotalsSink
 from fsession.sinks.tree import TreeLines, TreeSink
 from fsession.trace.event import Call, Place, Summary
 from fsession.trace.graph_decode import Begun
+from fsession.trace.values import Stack
 from sinks.graphs import SKB, graph
 
 SUMMARY = Summary(4, 0, 0, 4, "multi", 1, 1, "Linux 7.2.12 x86_64", trees={
@@ -197,3 +198,22 @@ def test_totals(kernel):
         "      1      0.2µs      0.2µs      0.2µs      0.2µs       0  drop\n"
         "      1      0.1µs      0.1µs      0.1µs      0.1µs       0  tick\n"
     )
+
+
+def test_values_stand_below_their_call(kernel):
+    """Those of a call that made others below its beginning; not the stack, nor null pointers."""
+    inner = at(kernel, "drop", 1, 0, 1, 2, 3, 0, prints={"fill": "a text", "nothing": None})
+    big = {f"m{number}": number % 2 for number in range(6)}
+    root = at(kernel, "icmp_rcv", 0, -1, 0, 2, SKB, prints={"*skb": big, "kstack": Stack([1])})
+    assert [line[12:].rstrip() for line in lines([Begun(root), inner, root]).splitlines()] == [
+        "icmp_rcv(skb=0xffff8f75c8efd300) {",
+        "  // *skb = {",
+        "  //   .m1 = 1",
+        "  //   .m3 = 1",
+        "  //   .m5 = 1",
+        "  //   3 members 0",
+        "  // }",
+        "  drop(flags=SK_A|SK_B, fill=NULL) = NOT_DROPPED",
+        '    // fill = "a text"',
+        "} = 0",
+    ]

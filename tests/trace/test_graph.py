@@ -98,7 +98,7 @@ def test_trees_that_never_end_are_forgotten(monkeypatch):
     for tree in range(5):
         notes.keep(Kind.TEXTS, tree, 0, b"")
         notes.keep(Kind.STACK, tree, 0, b"")
-    assert len(notes._texts) == len(notes._stacks) == 2
+    assert len(notes._trees) == 2
 
 
 def test_ends_are_counted_among_notes():
@@ -171,3 +171,10 @@ def test_maps_of_tasks_have_types():
 def test_cookie():
     assert graph_cookie(5, 3, root=False) == 5 | 3 << 40
     assert graph_cookie(5, 3, root=True, texts=[1, 0]) == 5 | 1 << 39 | 3 << 40 | 0x12 << 48
+
+
+def test_a_note_may_be_shorter_than_a_call(decode):
+    assert decode(note(Kind.VALUES, struct.pack("<qQ", 0, 1))) is None
+    assert decode(record(Kind.EXIT, 1)).prints == {}  # this function has no values
+    with pytest.raises(BadInputError):
+        decode(note(Kind.VALUES, b"")[:20])

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from fsession.errors import AttachError, BadInputError, CompileError
+from fsession.errors import AttachError, BadInputError, CompileError, UnsupportedError
 from fsession.host import Feature
 from fsession.trace import Call
 from fsession.trace.graph_decode import Begun
@@ -18,13 +18,13 @@ from fsession.uapi import AttachType
 from tracer.test_tracer import NO_MULTI, ONLY_SPLIT, Host
 
 
-def record(kind=Kind.EXIT, *, tree=1, order=0, depth=0, took=2000, ret=0, index=0):
+def record(kind=Kind.EXIT, *, tree=1, order=0, depth=0, took=2000, ret=0, index=0, word=0):
     parent = NO_PARENT if not order else 0
     head = HEADER.pack(
         tree, order, parent, order + 1, depth, kind, 1000, 1000 + took, 5 << 32 | 6, 1, index,
         b"ping", ret,
     )  # fmt: skip
-    return head + bytes(8) * 12
+    return head + struct.pack("<Q", word) + bytes(8) * 11
 
 
 @pytest.fixture
@@ -155,5 +155,62 @@ def test_what_makes_no_sense(host):
 def test_a_root_that_the_kernel_refuses(kernel):
     host = Host(kernel, {Feature.FSESSION_MULTI}, refused=["icmp_rcv"])
     with pytest.raises(AttachError), alone(host, "icmp_rcv", "tick"):
+        pass
+    assert host.open == []
+
+
+def values_note(*fields, order=0):
+    """Of integers and raw bytes; each with its status."""
+    head = struct.pack("<QI10xH", 1, order, Kind.VALUES)
+    return head + b"".join(struct.pack("<q", status) + data for status, data in fields)
+
+
+@pytest.mark.parametrize("lacking", [(), NO_MULTI, ONLY_SPLIT], ids=["multi", "native", "split"])
+def test_whole_structs(kernel, lacking):
+    """Functions with none have no note; those that are alike share a part of the program."""
+    host = Host(kernel, lacking)
+    skb = bytearray(232)
+    skb[112] = 84
+    with alone(host, "icmp_rcv", "tick", expand=True) as trees:
+        host.sent = [
+            values_note((0, skb)), record(ret=7, word=0xABC, index=trees_index(trees, "icmp_rcv")),
+            record(tree=2, index=trees_index(trees, "tick")),
+            record(tree=3, word=0xABC, index=trees_index(trees, "icmp_rcv")),
+        ]  # fmt: skip
+        shown, without, lost = trees.read(0)
+    assert shown.prints == {"*skb": {"len": 84, "owner": 0}}
+    assert without.prints == {}
+    assert str(lost.prints["*skb"]) == "<lost>"
+    assert host.open == []
+
+
+def trees_index(trees, name):
+    return [function.signature.function for function in trees.functions].index(name)
+
+
+def test_programs_of_their_own_have_their_own_values(kernel):
+    host = Host(kernel, NO_MULTI)
+    with alone(host, "icmp_rcv", "tick", expand=True) as trees:
+        sizes = {
+            host._name(thing.request.attach_btf_id): len(thing.request.insns)
+            for thing in host.open
+            if hasattr(thing, "request")
+        }
+        assert trees.summary.programs == 2
+    with alone(Host(kernel, NO_MULTI), "icmp_rcv", "tick") as plain:
+        assert plain.summary.programs == 2
+    assert sizes["tick"] < sizes["icmp_rcv"]
+
+
+def test_what_a_null_pointer_points_to_is_no_fault(host):
+    with alone(host, expand=True) as trees:
+        host.sent = [values_note((-14, bytes(232))), record()]
+        (call,) = trees.read(0)
+    assert call.prints == {"*skb": None}
+
+
+def test_more_kinds_of_functions_than_a_program_can_have(host, monkeypatch):
+    monkeypatch.setattr("fsession.tracer.graph_values._MOST_PARTS", 0)
+    with pytest.raises(UnsupportedError, match="1 kinds of functions"), alone(host, expand=True):
         pass
     assert host.open == []

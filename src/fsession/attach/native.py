@@ -7,12 +7,13 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from fsession.attach.attachment import Attachment, attach_error
-from fsession.attach.prepared import Left, Loader, Programs
+from fsession.attach.prepared import Left, Loaders, Programs
 from fsession.errors import InternalError, KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fsession.attach.prepared import Each
     from fsession.attach.targets import Refused, Target
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
@@ -21,7 +22,8 @@ __all__ = ["Native", "recursion_misses"]
 
 
 class Native(Programs):
-    """The same program loaded for each of `targets`. `refused` were left out before."""
+    """The same program loaded for each of `targets`, or that which `each` gives for it. `refused`
+    were left out before."""
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Native(Programs):
         targets: Sequence[Target],
         strategy: str,
         refused: Sequence[Refused] = (),
+        each: Each | None = None,
     ) -> None:
         super().__init__(strategy, host)
         if spec.attach_type is None:
@@ -38,9 +41,10 @@ class Native(Programs):
         self._attach_type = spec.attach_type
         self.targets: list[Target] = []
         left = Left(len(targets), refused)
-        loader = Loader(spec, host, maps)
+        loaders = Loaders(host, maps)
         with ExitStack() as stack:
             for target in targets:
+                loader = loaders.of(each(target) if each else spec)
                 try:
                     program = stack.enter_context(loader.load(target))
                 except KernelError as error:

@@ -19,6 +19,7 @@ from fsession.uapi import AttachType
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fsession.attach.prepared import Each
     from fsession.attach.targets import Refused, Target
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
@@ -30,6 +31,7 @@ _KEY = bytes(4)
 
 class Pairs(Programs):
     """A session program for each of `targets`, in halves: `programs` are entry, exit, entry, ….
+    All have the same one, or that which `each` gives for it.
 
     Two calls that are inside functions at one time have different frames, whichever functions they
     are, so the pairs share one table. It belongs to one attachment: to attach again, everything is
@@ -45,9 +47,10 @@ class Pairs(Programs):
         targets: Sequence[Target],
         slots: int,
         refused: Sequence[Refused] = (),
+        each: Each | None = None,
     ) -> None:
         super().__init__(Strategy.SPLIT, host)
-        self._spec, self._maps = spec, maps
+        self._spec, self._maps, self._each = spec, maps, each
         self._table = Table.for_cpus(host.cpu_count, slots)
         self._raw: Map | None = None
         self._current: Attachment | None = None
@@ -58,7 +61,7 @@ class Pairs(Programs):
     def _load(self) -> None:
         left = Left(len(self.targets), self._refused)
         targets, programs = [], []
-        self._loaders: dict[int, tuple[Loader, Loader]] = {}
+        self._halves: dict[tuple[int, int], tuple[ProgramSpec, Loader, Loader]] = {}
         with ExitStack() as stack:
             raw = stack.enter_context(self._host.create_map(self._table.map_spec()))
             for target in self.targets:
@@ -72,23 +75,24 @@ class Pairs(Programs):
         self._refused = tuple(left.refused)
 
     def _load_halves(self, target: Target, raw: Map, stack: ExitStack) -> list[Program]:
-        entry_loader, exit_loader = self._loaders_for(target.slots, raw)
+        entry_loader, exit_loader = self._loaders_for(target, raw)
         with ExitStack() as own:
             entry = own.enter_context(entry_loader.load(target))
             exit = own.enter_context(exit_loader.load(target))
             stack.push(own.pop_all())
         return [entry, exit]
 
-    def _loaders_for(self, slots: int, raw: Map) -> tuple[Loader, Loader]:
-        """Of the halves for functions of so many argument words: those are the same for all."""
-        if slots not in self._loaders:
-            halves = split(self._spec, self._table, slots)
+    def _loaders_for(self, target: Target, raw: Map) -> tuple[Loader, Loader]:
+        """Of the halves of one program for functions of so many argument words: those are the same
+        for all."""
+        spec = self._each(target) if self._each else self._spec
+        known = self._halves.get((target.slots, id(spec)))
+        if known is None:
+            halves = split(spec, self._table, target.slots)
             maps = {**self._maps, self._table.name: raw}
-            self._loaders[slots] = (
-                Loader(halves.entry, self._host, maps),
-                Loader(halves.exit, self._host, maps),
-            )
-        return self._loaders[slots]
+            entry, exit = (Loader(half, self._host, maps) for half in (halves.entry, halves.exit))
+            known = self._halves[target.slots, id(spec)] = (spec, entry, exit)
+        return known[1:]
 
     def attach(self, cookie: int = 0, cookies: Sequence[int] | None = None) -> Attachment:
         """The exit of each function is attached first and detached last, so that no entry is

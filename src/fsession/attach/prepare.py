@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from fsession.attach.prepared import Prepared
+    from fsession.attach.prepared import Each, Prepared
     from fsession.attach.targets import Refused, Target
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
@@ -65,8 +65,12 @@ def prepare_many(
     *,
     refused: Sequence[Refused] = (),
     slots: int = DEFAULT_SLOTS,
+    each: Each | None = None,
 ) -> Prepared:
     """Load `spec` for all `targets`: one program where the kernel has multi links, else one each.
+
+    `each` gives a program that is for one target alone, and is loaded for it instead where each
+    target has its own.
 
     Of several targets those that the kernel refuses are left out, behind `refused`, which were
     left out before. A multi link takes functions of one BTF object: each module has its own.
@@ -75,7 +79,7 @@ def prepare_many(
         raise BadInputError(f"program '{spec.name}' has no function to attach to")
     plan = choose(host.why_not, strategy, many=True)
     if plan.strategy is not Strategy.MULTI:
-        return _one_each(spec, host, maps, targets, plan.strategy, slots, refused)
+        return _one_each(spec, host, maps, targets, plan.strategy, slots, refused, each)
     from fsession.attach.multi import Multi
 
     parts: list[Prepared] = []
@@ -83,7 +87,7 @@ def prepare_many(
         for (_, is_program), members in groupby(sorted(targets, key=_place), _place):
             some = list(members)
             if is_program:
-                part = _one_each(spec, host, maps, some, "auto", slots)
+                part = _one_each(spec, host, maps, some, "auto", slots, each=each)
             else:
                 part = Multi(_multi(spec), host, maps, some, Strategy.MULTI, refused)
                 refused = ()
@@ -111,13 +115,14 @@ def _one_each(
     strategy: str,
     slots: int,
     refused: Sequence[Refused] = (),
+    each: Each | None = None,
 ) -> Prepared:
     """A program for each target, by a strategy that is for one function."""
     if spec.attach_type is None:
         raise InternalError(f"'{spec.name}' has no attach type")
     single = replace(spec, attach_type=SINGLE.get(spec.attach_type, spec.attach_type))
     if single.attach_type != AttachType.TRACE_FSESSION:
-        return Native(single, host, maps, targets, "fentry/fexit", refused)
+        return Native(single, host, maps, targets, "fentry/fexit", refused, each)
     if strategy == Strategy.MULTI:
         return prepare_many(spec, host, maps, targets, strategy, refused=refused, slots=slots)
     _refuse_sessions(targets)
@@ -125,8 +130,8 @@ def _one_each(
     if plan.strategy is Strategy.SPLIT:
         from fsession.attach.pair import Pairs  # half of what importing this package would cost
 
-        return Pairs(single, host, maps, targets, slots, refused)
-    return Native(single, host, maps, targets, plan.strategy, refused)
+        return Pairs(single, host, maps, targets, slots, refused, each)
+    return Native(single, host, maps, targets, plan.strategy, refused, each)
 
 
 def _refuse_sessions(targets: Sequence[Target]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fsession.host import Host, Map, Program
     from fsession.spec import ProgramSpec
 
-__all__ = ["Left", "Loader", "Prepared", "Programs"]
+__all__ = ["Each", "Left", "Loader", "Loaders", "Prepared", "Programs"]
 
 
 class Prepared(Protocol):
@@ -86,6 +87,10 @@ class Left:
         self.refused.append(Refused(target.name, Reason.KERNEL, str(error)))
 
 
+Each = Callable[["Target"], "ProgramSpec"]
+"""The program of a target, where not all targets have the same one."""
+
+
 class Loader:
     """Loads a program for one target after another; its relocations are resolved once."""
 
@@ -102,3 +107,17 @@ class Loader:
                 attach_program=target.program,
             )
         )
+
+
+class Loaders:
+    """Of several programs, made when they are asked for."""
+
+    def __init__(self, host: Host, maps: Mapping[str, Map]) -> None:
+        self._host, self._maps = host, maps
+        self._known: dict[int, tuple[ProgramSpec, Loader]] = {}
+
+    def of(self, spec: ProgramSpec) -> Loader:
+        known = self._known.get(id(spec))
+        if known is None:  # it is kept: its id must stay its own
+            known = self._known[id(spec)] = (spec, Loader(spec, self._host, self._maps))
+        return known[1]

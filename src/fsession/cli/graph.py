@@ -82,6 +82,10 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
     help="Only trees whose root took at least TIME: 250us, 1.5ms, 2s.",
 )
 @click.option("--errors", is_flag=True, help="Only trees whose root returned -Exxx or an ERR_PTR.")
+@click.option(
+    "--objects", is_flag=True, help="Show files, sockets, packets, tasks that arguments point to."
+)
+@click.option("--expand", is_flag=True, help="Show the whole structs that arguments point to.")
 @click.option("--stack", is_flag=True, help="Show the kernel's stack above each root.")
 @click.option(
     "--max-events", type=click.IntRange(1), metavar="N", help="End after N trees were shown."
@@ -172,9 +176,10 @@ def _learned(
         raise BadInputError("--learn needs a command to learn from").hint(
             "fsession graph --learn FUNC -- CMD runs CMD twice"
         )
+    unseen = {"objects": False, "expand": False, "stack": False}
     with ExitStack() as stack:
         process = place.workload(words, stack)
-        grapher = make_grapher(*targets, host=place.host(stack), learn=True, **options)
+        grapher = make_grapher(*targets, host=place.host(stack), learn=True, **options | unseen)
         grapher = stack.enter_context(grapher)
 
         def read() -> bool:

@@ -146,7 +146,7 @@ def _read_field(plain: _Plain, types: Types) -> Field:
         form,
         size,
         plain.flag("signed"),
-        _type(plain, "type", types),
+        _type(plain, "type", types, size),
         unit,
         plain.flag("at_exit"),
         plain.text("owner"),
@@ -173,9 +173,9 @@ def _read_param(plain: _Plain, types: Types) -> Parameter:
     )
 
 
-def _type(plain: _Plain, name: str, types: Types) -> TypeId:
+def _type(plain: _Plain, name: str, types: Types, *most_bytes: int) -> TypeId:
     found = TypeId(plain.number(name, 0, len(types) - 1))
-    check_value(types, found)
+    check_value(types, found, *most_bytes)
     return found
 
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Subset", "check_value"]
 
-_MAX_DEPTH = 16  # of structs and arrays in a value, which has 16 bytes at most
-_MAX_ELEMENTS = 128  # bits of a value
-_MAX_BYTES = 16
+_MAX_DEPTH = 16  # of structs and arrays in each other
+_MAX_PARTS = 1 << 14  # of a value; a struct of 4096 bytes may have a bitmap in a union
+_MAX_BYTES = 16  # of an argument
 
 
 class Subset:
@@ -87,25 +87,34 @@ class Subset:
         return type.__class__(type.name, type.size, members, type.kind_flag)
 
 
-def check_value(types: Types, id: TypeId, depth: int = 0) -> None:
+def check_value(types: Types, id: TypeId, most_bytes: int = _MAX_BYTES) -> None:
     """Raise `BadInputError` unless a value of a type can be read in a few steps."""
+    _parts(types, id, most_bytes, 0, {})
+
+
+def _parts(types: Types, id: TypeId, most_bytes: int, depth: int, known: dict[TypeId, int]) -> int:
+    """Of how many parts a value is, at least one."""
     if depth > _MAX_DEPTH:
         raise BadInputError(f"BTF type {id} contains itself")
-    if not id:
-        return
-    if types.size_of(id) > _MAX_BYTES:
+    if id in known:
+        return known[id]
+    if types.size_of(id) > most_bytes:
         raise BadInputError(f"{types.size_of(id)} bytes are no value")
-    kind = types[types.strip(id)]
+    kind = types[types.strip(id)] if id else None
+    parts = 1
     if isinstance(kind, Array):
-        if kind.nelems > _MAX_ELEMENTS:
+        if kind.nelems > _MAX_PARTS:
             raise BadInputError(f"an array of {kind.nelems} elements is no value")
-        check_value(types, kind.type, depth + 1)
+        parts = kind.nelems * _parts(types, kind.type, most_bytes, depth + 1, known)
     elif isinstance(kind, Struct | Union):
-        if len(kind.members) > _MAX_ELEMENTS:
-            raise BadInputError(f"a struct of {len(kind.members)} members is no value")
-        for member in kind.members:
-            check_value(types, member.type, depth + 1)
+        parts = sum(
+            _parts(types, member.type, most_bytes, depth + 1, known) for member in kind.members
+        )
     elif isinstance(kind, Int) and not 0 < kind.bits <= 128:
         raise BadInputError(f"an integer of {kind.bits} bits is no value")
     elif isinstance(kind, Enum | Enum64) and not 0 < kind.size <= 8:
         raise BadInputError(f"an enum of {kind.size} bytes is no value")
+    if parts > _MAX_PARTS:
+        raise BadInputError(f"a value of {parts} elements is none")
+    known[id] = max(parts, 1)
+    return known[id]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from fsession.sinks.text import clock, count, duration, mark, print_lines, summary_line
 from fsession.trace.event import Call
+from fsession.trace.fields import Form
 from fsession.trace.values import Errno, Pointer, Value, text
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class TreeLines:
         else:
             self._gap(place.order, place.depth)
             self._line(_NO_TIME, place.depth, f"{_head(call)} {{")
+            self._values(call, place.depth)
             self._open.append(call)
             self._next = place.order + 1
 
@@ -75,8 +77,15 @@ class TreeLines:
             self._line(self._time(call), depth, f"}}{result}")
         elif begun > order + 1:  # the beginning of a call that made others was lost
             self._line(self._time(call), depth, f"}} /* {_head(call)} */{result}")
+            self._values(call, depth)
         else:
             self._line(self._time(call), depth, f"{_head(call)}{result}")
+            self._values(call, depth)
+
+    def _values(self, call: Call, depth: int) -> None:
+        """What is shown of a call's arguments, below the line that has them."""
+        for words in print_lines(_of_arguments(call)):
+            self._line(_NO_TIME, depth + 1, self._paint(_DIM, f"// {words}"))
 
     def _close_lost(self, depth: int, order: int) -> None:
         """Calls that must have ended, since something happens above them."""
@@ -121,6 +130,15 @@ def _order(call: Call) -> int:
 
 def _depth(call: Call) -> int:
     return call.place.depth if call.place else 0
+
+
+def _of_arguments(call: Call) -> dict[str, Value]:
+    """Without the stack above a root, which stands above the tree, and null pointers."""
+    return {
+        name: value
+        for name, value in call.prints.items()
+        if name != Form.KSTACK and value is not None
+    }
 
 
 def _head(call: Call) -> str:
@@ -210,5 +228,6 @@ class TreeSink:
         self._blank = True
         self._out.write(f"{blank}{_BOLD}{line}{_RESET}\n" if self._color else f"{blank}{line}\n")
         if tree not in self._continued:
-            for words in print_lines(first.prints):
+            stacks = first.prints.keys() & {Form.KSTACK}
+            for words in print_lines({name: first.prints[name] for name in stacks}):
                 self._out.write(f"{_NO_TIME}   {words}\n")

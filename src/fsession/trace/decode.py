@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     _StringAt = tuple[int, int]  # offset in the record, slot of its length or -1
     _Known = tuple[Function, int, tuple[_StringAt, ...]]  # with where in a row its words end
 
-__all__ = ["Decoder", "Functions", "read_string"]
+__all__ = ["Decoder", "Functions", "read_prints", "read_string"]
 
 _make_call = maker(Call)
 _FIELDS = len(HEADER.unpack(bytes(HEADER_BYTES)))
@@ -85,7 +85,7 @@ class Decoder:
             if strings_at or function.fields:
                 record = span[start : start + length]
                 strings = tuple([read_string(record, place, words) for place in strings_at])
-                prints = _prints(function, record)
+                prints = read_prints(function, record, words)
             yield _make_call(
                 function,
                 entry,
@@ -135,17 +135,29 @@ class Decoder:
         return name
 
 
-def _prints(function: Function, record: bytes | memoryview) -> dict[str, Value]:
-    """Values by the texts of their expressions, and of printers by their arguments."""
+def read_prints(
+    function: Function, record: bytes | memoryview, words: tuple[int, ...], shift: int = 0
+) -> dict[str, Value]:
+    """Values by the texts of their expressions, and of printers by their arguments.
+
+    They are `shift` bytes behind where the function's layout has them. None is what a null pointer
+    points to.
+    """
     prints: dict[str, Value] = {}
     parts: dict[tuple[str, str], list[Value]] = {}
     for field, read, at in zip(function.fields, function.readers, function.places, strict=True):
         if field.owner:
-            parts.setdefault((field.owner, field.printer), []).append(read(record, at))
+            parts.setdefault((field.owner, field.printer), []).append(read(record, at + shift))
         else:
-            prints[field.text] = read(record, at)
+            prints[field.text] = read(record, at + shift)
     shown = {owner: PRINTERS[name].show(values) for (owner, name), values in parts.items()}
-    return shown | prints
+    shown |= prints
+    if any(isinstance(value, Unreadable) for value in shown.values()):
+        params = function.signature.params
+        nulls = {param.name for param in params if param.slots and not words[param.slot]}
+        of_nulls = [field for field in function.fields if field.argument in nulls]
+        shown |= dict.fromkeys((field.owner or field.text for field in of_nulls), None)
+    return shown
 
 
 def read_string(

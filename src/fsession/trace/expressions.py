@@ -22,7 +22,7 @@ from fsession.lang.cexpr import CExpression, Shown
 from fsession.lang.ctypes import Pointer, Record
 from fsession.lang.ir import Label, Space, Test, Value
 from fsession.trace.fields import STACK_BYTES, STATUS_BYTES, Field, Form
-from fsession.trace.names import Names
+from fsession.trace.names import Names, word
 from fsession.trace.printers import PRINTERS
 from fsession.trace.writing import field_of, reads_memory, write_field
 from fsession.uapi import FuncId
@@ -95,12 +95,29 @@ class Expressions:
             compiler, item = self.compile(field.text, fault)
             write_field(compiler, field, item, build.add(base, offset))
         build.jump(done)
-        self._fault(fault, lambda: self._mark(base, offset, done))
+        build.begin(fault)
+        self._count_unless_null(field)
+        self._mark(base, offset, done)
         build.begin(done)
 
     def _mark(self, base: Value, offset: int, done: Label) -> None:
         self.build.store(base, offset, self.build.const(-EFAULT), STATUS_BYTES, Space.MAP)
         self.build.jump(done)
+
+    def _count_unless_null(self, field: Field) -> None:
+        """Of the argument that a printer or a whole struct is of: a null pointer is no fault."""
+        param = self.scope.params.get(field.argument)
+        if param is None:
+            self._count_fault()
+            return
+        build = self.build
+        real, done = build.block(), build.block()
+        pointer = word(build, self._context, param.slot, direct=param.direct)
+        build.branch(Test.NE, pointer, build.const(0), real, done)
+        build.begin(real)
+        self._count_fault()
+        build.jump(done)
+        build.begin(done)
 
     def _fault(self, label: Label, then: Callable[[], None]) -> None:
         self.build.begin(label)
@@ -143,12 +160,7 @@ def describe_objects(scope: Scope) -> list[Field]:
 
 def describe_structs(scope: Scope) -> list[Field]:
     """Of each argument that points to a struct: all of it, if it is not too large."""
-    return [
-        field
-        for name, param in scope.params.items()
-        if isinstance(param.type, Pointer) and isinstance(param.type.to, Record)
-        if (field := _first(scope, [f"*{name}"])) is not None
-    ]
+    return [field for name in scope.pointers if (field := _first(scope, [f"*{name}"])) is not None]
 
 
 def _first(scope: Scope, sources: list[str]) -> Field | None:

@@ -89,6 +89,12 @@ class Field:
     printer: str = ""
 
     @property
+    def argument(self) -> str:
+        """The name of the argument that the value is what it points to, "" for other values."""
+        whole = self.text[1:] if self.text.startswith("*") else ""
+        return self.owner or (whole if whole.isidentifier() else "")
+
+    @property
     def room(self) -> int:
         """Bytes in a record."""
         return STATUS_BYTES + self.size + -self.size % 8

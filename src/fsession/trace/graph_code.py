@@ -30,8 +30,8 @@ __all__ = [
     "KEY_OFF",
     "SPILL_OFF",
     "TASKS_MAP",
-    "Condition",
     "Making",
+    "Part",
     "RootFilters",
     "check_free",
     "count",
@@ -69,8 +69,8 @@ class RootFilters:
 
 
 @frozen
-class Condition:
-    """A function of the context that says whether a root with one of `indices` begins a tree."""
+class Part:
+    """A function that was compiled for those of the graph with one of `indices`."""
 
     indices: tuple[int, ...]
     insns: tuple[Insn, ...]
@@ -85,7 +85,9 @@ class Making:
     with as many members of 8 bytes, as which ``bpf_rdonly_cast`` lets them be read (Linux 6.2);
     without one, a helper reads each. `alone`: it is the only program of the graph, so the kernel
     itself keeps it from running inside itself. `texts`: of the function with most. `stack`: that
-    above a root is sent. `conditions` are what `filters` has of them, compiled.
+    above a root is sent. `conditions` are what `filters` has of them: functions of the context that
+    say whether a root begins a tree. `values` are functions of the context, the tree and the call's
+    order, which send what is shown of its arguments.
     """
 
     slots: int
@@ -96,7 +98,13 @@ class Making:
     alone: bool = False
     texts: int = 0
     stack: bool = False
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Part, ...] = ()
+    values: tuple[Part, ...] = ()
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether other records are sent than those of calls."""
+        return bool(self.texts or self.stack or self.values)
 
 
 def find_state(code: Code, side: str, level: int) -> None:

@@ -11,7 +11,7 @@ from fsession.ring import HEADER_BYTES as RING_HEADER_BYTES
 from fsession.ring import runs
 from fsession.trace.event import Call, Place
 from fsession.trace.graph_notes_decode import Notes
-from fsession.trace.graph_record import HEADER, NO_PARENT, SLOTS, Kind
+from fsession.trace.graph_record import HEADER, KIND, NO_PARENT, NOTE_HEAD, SLOTS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,19 +72,20 @@ class GraphDecoder:
         The record's memory is not needed any more afterwards.
         """
         try:
+            if record[KIND] > Kind.EXIT:  # it may be shorter than a call's
+                tree, order = NOTE_HEAD.unpack_from(record)
+                self._notes.keep(record[KIND], tree, order, record)
+                return None
             fields = HEADER.unpack_from(record)
             tree, order, parent, begun, depth, kind, start, end, pid_tgid, cpu, index = fields[:11]
-            if kind > Kind.EXIT:
-                self._notes.keep(kind, tree, order, record)
-                return None
             function, slots = self._known.get(index) or self._learn(index)
             words = slots.unpack_from(record, SLOTS)
+            is_exit = kind == Kind.EXIT
+            strings, prints = self._noted(function, words, tree, order, last=is_exit)
         except (struct.error, IndexError) as error:
             raise BadInputError(
                 f"a record of {len(record)} bytes makes no sense: {error}"
             ) from None
-        is_exit = kind == Kind.EXIT
-        strings, prints = self._noted(function, words, tree, order, last=is_exit)
         above = -1 if parent == NO_PARENT else parent
         call = Call(
             function,
@@ -106,13 +107,20 @@ class GraphDecoder:
     def _noted(
         self, function: Function, words: tuple[int, ...], tree: int, order: int, *, last: bool
     ) -> tuple[tuple[str | Unreadable, ...], dict[str, Value]]:
-        """Texts of the arguments, and what is shown of the tree; `last`: nothing follows on it."""
+        """Texts of the arguments, and what is shown of them and of the tree; `last`: nothing
+        follows on it."""
         strings: tuple[str | Unreadable, ...] = ()
+        prints: dict[str, Value] = {}
         notes = self._notes
-        params = function.signature.strings if notes else ()
-        if params:
-            strings = notes.texts(tree, order, params, words, last=last)
-        prints = notes.of_root(tree, last=last) if notes and not order else {}
+        if function.fields:
+            prints = notes.values(tree, order, function, words, last=last)
+        if notes:
+            if function.signature.strings:
+                strings = notes.texts(tree, order, function, words, last=last)
+            if not order:
+                prints = {**notes.stack(tree, last=last), **prints}
+                if last:
+                    notes.end(tree)
         return strings, prints
 
     def _learn(self, index: int) -> tuple[Function, struct.Struct]:

@@ -42,7 +42,7 @@ from fsession.trace.graph_code import (
     task_state,
 )
 from fsession.trace.graph_level import LEVEL_BITS, load_level, number_level
-from fsession.trace.graph_notes import send_stack, send_texts
+from fsession.trace.graph_notes import send_stack, send_texts, send_values
 from fsession.trace.graph_record import (
     MAX_DEPTH,
     ROOT_BIT,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fsession.trace.code import Code
-    from fsession.trace.graph_code import Condition, Making
+    from fsession.trace.graph_code import Making, Part
 
 __all__ = ["PLACE_BITS", "THERE", "build_entry"]
 
@@ -96,6 +96,8 @@ def build_entry(code: Code, making: Making) -> None:
     _begin(code, making)
     if making.texts:
         send_texts(code, making)
+    if making.values:
+        send_values(code, making)
     code.label("entry of no task")
     number_level(code)
     find_state(code, "entry", R9)
@@ -138,6 +140,9 @@ def _push(code: Code, making: Making) -> None:
         code.emit(ldx(Size.H, R1, R9, _NEW + Frame.TEXTS))
         code.jump(Jmp.JNE, R1, "texts", imm=0)
         code.label("texts sent")
+    if making.values:
+        code.goto("values")
+        code.label("values sent")
     leave(code, making)
     code.helper(FuncId.ktime_get_ns)
     code.emit(stx(_DW, R9, R0, _NEW + Frame.START_NS))
@@ -262,7 +267,7 @@ def _filter(code: Code, wanted: RootFilters) -> None:
         code.jump(Jmp.JNE, R0, "not begun", imm=wanted.cpu)
 
 
-def _conditions(code: Code, conditions: Sequence[Condition]) -> None:
+def _conditions(code: Code, conditions: Sequence[Part]) -> None:
     """To "not begun" if the expressions on this root are not true."""
     if not conditions:
         return
@@ -274,7 +279,7 @@ def _conditions(code: Code, conditions: Sequence[Condition]) -> None:
     for number in range(len(conditions)):
         code.label(f"condition {number}")
         code.emit(mov(R1, R6))
-        code.call(f"function {number}")
+        code.call(f"function of condition {number}")
         code.jump(Jmp.JEQ, R0, "not begun", imm=0)
         code.goto("wanted")
     code.label("wanted")

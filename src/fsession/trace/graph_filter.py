@@ -8,7 +8,7 @@ from fsession.lang.build import Builder
 from fsession.lang.emit import emit
 from fsession.lang.link import finish
 from fsession.trace.expressions import Expressions
-from fsession.trace.graph_code import GRAPH_COUNTS_MAP, Condition
+from fsession.trace.graph_code import GRAPH_COUNTS_MAP, Part
 from fsession.trace.graph_record import GraphCounts
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_condition"]
 
 
-def compile_condition(scope: Scope, sources: Sequence[str], indices: Sequence[int]) -> Condition:
+def compile_condition(scope: Scope, sources: Sequence[str], indices: Sequence[int]) -> Part:
     """``bool function(context)``: true where all `sources` are, for the roots with `indices`.
 
     The program is verified against a function without arguments: `scope` is not `direct`. Raises
@@ -40,4 +40,4 @@ def compile_condition(scope: Scope, sources: Sequence[str], indices: Sequence[in
     build.give_back(build.const(0))
     finish(build.function)
     code = emit(build.function)
-    return Condition(tuple(indices), tuple(code.insns), tuple(code.relocs))
+    return Part(tuple(indices), tuple(code.insns), tuple(code.relocs))

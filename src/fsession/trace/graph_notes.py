@@ -1,4 +1,5 @@
-"""What a graph's program sends beside its calls: texts of arguments, the stack above a root."""
+"""What a graph's program sends beside its calls: texts and values of arguments, the stack above a
+root."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ from fsession.trace.record import STRING_BYTES, STRING_LENGTH, TEXT_BYTES
 from fsession.uapi import FuncId
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fsession.trace.code import Code
     from fsession.trace.graph_code import Making
 
-__all__ = ["send_stack", "send_texts"]
+__all__ = ["send_stack", "send_texts", "send_values"]
 
 _DW, _W = Size.DW, Size.W
 
@@ -61,6 +64,38 @@ def _read(code: Code, area: int, name: str) -> None:
     code.jump(Jmp.JEQ, R1, name, imm=0)
     count(code, "faulted")
     code.label(name)
+
+
+def send_values(code: Code, making: Making) -> None:
+    """At "values": those of the call with the frame r9, by the function that is made for them."""
+    code.label("values")
+    code.emit(mov(R1, R6), ldx(_DW, R2, R8, State.TREE))
+    code.emit(ldx(_W, R3, R9, State.FRAMES + Frame.ORDER))
+    code.emit(ldx(_W, R4, R9, State.FRAMES + Frame.FUNCTION))
+    parts = {index: number for number, part in enumerate(making.values) for index in part.indices}
+    runs = [(0, parts.get(0))]
+    for index in range(1, max(parts) + 2):
+        if parts.get(index) != runs[-1][1]:
+            runs.append((index, parts.get(index)))
+    _choose(code, runs)
+    for number in range(len(making.values)):
+        code.label(f"values {number}")
+        code.call(f"function of values {number}")
+        code.goto("values sent")
+
+
+def _choose(code: Code, runs: Sequence[tuple[int, int | None]]) -> None:
+    """Go to the values of the function with the index r4; `runs` say from which index on which."""
+    if len(runs) == 1:
+        number = runs[0][1]
+        code.goto("values sent" if number is None else f"values {number}")
+        return
+    middle = len(runs) // 2
+    below = f"below {runs[middle][0]}"
+    code.jump(Jmp.JLT, R4, below, imm=runs[middle][0])
+    _choose(code, runs[middle:])
+    code.label(below)
+    _choose(code, runs[:middle])
 
 
 def send_stack(code: Code) -> None:

@@ -32,8 +32,8 @@ from fsession.trace.graph_code import (
     GRAPH_RING_MAP,
     KERNEL_STACK_BYTES,
     TASKS_MAP,
-    Condition,
     Making,
+    Part,
     RootFilters,
     count,
 )
@@ -50,8 +50,8 @@ __all__ = [
     "GRAPH_COUNTS_MAP",
     "GRAPH_RING_MAP",
     "KERNEL_STACK_BYTES",
-    "Condition",
     "Making",
+    "Part",
     "RootFilters",
     "graph_maps",
     "graph_program",
@@ -96,8 +96,9 @@ def graph_program(making: Making) -> ProgramSpec:
     build_exit(code, making)
     code.label("out")
     code.emit(alu(Alu.MOV, R0, imm=0), exit_())
-    for number, condition in enumerate(making.conditions):
-        code.function(f"function {number}", condition.insns, condition.relocs)
+    for kind, parts in (("condition", making.conditions), ("values", making.values)):
+        for number, part in enumerate(parts):
+            code.function(f"function of {kind} {number}", part.insns, part.relocs)
     return ProgramSpec(
         name="fsession_graph",
         type=ProgType.TRACING,

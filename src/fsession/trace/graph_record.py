@@ -15,14 +15,15 @@ mean nothing there. A call that makes no other has its ``EXIT`` alone::
     | char[16] | u64    |                 |
     +----------+--------+-----------------+
 
-Two more kinds are notes on a call, in front of its first record: ``TEXTS`` are those that its
-``const char *`` arguments pointed to at its entry, each as in `fsession.trace.record`; ``STACK`` is
-the kernel's stack above a root. Of the header they have `tree`, `order` and `kind`, then data::
+Three more kinds are notes on a call, in front of its first record: ``TEXTS`` are those that its
+``const char *`` arguments pointed to at its entry, each as in `fsession.trace.record`; ``VALUES``
+are what else is shown of its arguments (`fsession.trace.fields`); ``STACK`` is the kernel's stack
+above a root. Of the header they have `tree`, `order` and `kind`, then data::
 
     byte  0      8       12       22     24
-    +------+-------+--------+------+-----------------------------------------+
-    | tree | order |        | kind | texts, n × 96, or status s64 and frames |
-    +------+-------+--------+------+-----------------------------------------+
+    +------+-------+--------+------+-------------------------------------------------+
+    | tree | order |        | kind | texts, n × 96, fields, or status s64 and frames |
+    +------+-------+--------+------+-------------------------------------------------+
 
 `next` is how many calls of the tree had begun when this one ended: of the root, all of them. So
 a reader knows of every call that it has no record of. `parent` of a root is `NO_PARENT`.
@@ -73,6 +74,7 @@ __all__ = [
     "MAX_DEPTH",
     "NEXT",
     "NOTE",
+    "NOTE_HEAD",
     "NO_PARENT",
     "ORDER",
     "PARENT",
@@ -102,6 +104,9 @@ MAX_DEPTH = 64
 """Calls of a tree that can be inside each other; a power of two."""
 
 NO_PARENT = 0xFFFF_FFFF
+
+NOTE_HEAD = struct.Struct("<QI")
+"""Of a note: the tree and the call's order."""
 
 NOTE = 24
 """Where the data of a note begin."""
@@ -138,7 +143,7 @@ def _count_alike(span: bytes, step: int) -> tuple[int, int]:
 class Kind:
     """What a record is about."""
 
-    ENTRY, EXIT, TEXTS, STACK = range(4)
+    ENTRY, EXIT, TEXTS, STACK, VALUES = range(5)
 
 
 class State:

@@ -100,6 +100,15 @@ class Scope:
         builtin = NAMES if self.result else NAMES[1:]
         return (*self.params, *(name for name in builtin if name not in self.params))
 
+    @property
+    def pointers(self) -> list[str]:
+        """The arguments that point to structs."""
+        return [
+            name
+            for name, param in self.params.items()
+            if isinstance(param.type, Pointer) and isinstance(param.type.to, Record)
+        ]
+
     def used(self, source: str) -> frozenset[str]:
         """The names in an expression. Raises `CompileError` for what is none."""
         words = frozenset(_WORD.findall(source))

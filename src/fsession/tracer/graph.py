@@ -12,6 +12,7 @@ grows.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from fsession.errors import BadInputError
@@ -24,11 +25,12 @@ from fsession.trace.values import Errno, Pointer
 from fsession.tracer.graph_places import close_programs
 from fsession.tracer.graph_programs import GraphPrograms
 from fsession.tracer.graph_selection import Extent, GraphSelection, select_graph
+from fsession.tracer.graph_values import GraphValues, graph_values
 from fsession.tracer.here import this_kernel, wall_offset_ns
 from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from fsession.host import Host
@@ -57,6 +59,8 @@ def graph(
     errors: bool = False,
     filter: str | Sequence[str] = (),
     stack: bool = False,
+    objects: bool = False,
+    expand: bool = False,
     learn: bool = False,
     max_events: int | None = None,
     ring_bytes: int = RING_BYTES,
@@ -66,7 +70,9 @@ def graph(
     How far it goes is told by `depth` (levels, the roots are the first) and the others of `Extent`.
     `pid`, `tid`, `comm`, `cpu` and `filter`, expressions on the root, choose the trees that are
     begun, in the kernel; `min_duration_ns` and `errors` are about the root's end and choose the
-    trees that are shown. `stack`: the kernel's stack above the root. `learn`: take in all functions
+    trees that are shown. `stack`: the kernel's stack above the root. `objects` adds what
+    people want to see of arguments that point to well-known structs, `expand` the whole structs
+    that arguments point to: in `Call.prints` of each call. `learn`: take in all functions
     that may be called through pointers, for `Grapher.learned`. `max_events` counts trees.
     """
     raw = None if comm is None else comm.encode()
@@ -80,7 +86,7 @@ def graph(
     wanted = RootWanted(min_duration_ns, errors)
     return Grapher(
         targets, extent, filters, wanted, host, strategy, max_events, ring_bytes,
-        stack=stack, learn=learn,
+        stack=stack, objects=objects, expand=expand, learn=learn,
     )  # fmt: skip
 
 
@@ -117,6 +123,8 @@ class Grapher:
         ring_bytes: int = RING_BYTES,
         *,
         stack: bool = False,
+        objects: bool = False,
+        expand: bool = False,
         learn: bool = False,
     ) -> None:
         self._names, self._extent, self._filters = tuple(targets), extent, filters
@@ -124,6 +132,7 @@ class Grapher:
         self._host, self._strategy = host, strategy
         self._max_trees, self._ring_bytes = max_events, ring_bytes
         self._root_stacks, self._learn = stack, learn
+        self._objects, self._expand = objects, expand
         self._learned: set[str] = set()
         self._stack = ExitStack()
         self._events: list[GraphEvent] = []
@@ -159,11 +168,17 @@ class Grapher:
         host = self._host or stack.enter_context(this_kernel())
         self.selection = self._select(host)
         stack.callback(close_programs, self.selection.targets)
+        values = graph_values(self.selection, objects=self._objects, expand=self._expand)
         programs = GraphPrograms(
-            host, self.selection, self._filters, self._ring_bytes, stack=self._root_stacks
+            host,
+            self.selection,
+            self._filters,
+            self._ring_bytes,
+            stack=self._root_stacks,
+            values=values.parts,
         )
         self._programs = stack.enter_context(programs)
-        self._functions = _Functions(self.selection)
+        self._functions = _Functions(self.selection, values, host.symbol_at)
         self._wall_offset_ns = wall_offset_ns()
         self._record_bytes = programs.record_bytes
         self._decoder = GraphDecoder(self._functions, self._wall_offset_ns, host.symbol_at)
@@ -289,8 +304,17 @@ class Grapher:
 class _Functions:
     """For the decoder: functions are made when their first record comes."""
 
-    def __init__(self, selection: GraphSelection) -> None:
-        self._nodes = selection.nodes
+    def __init__(
+        self,
+        selection: GraphSelection,
+        values: GraphValues,
+        symbol: Callable[[int], str | None],
+    ) -> None:
+        self._nodes, self._values, self._symbol = selection.nodes, values, symbol
 
     def __getitem__(self, index: int, /) -> Function:
-        return Function.of(target_signature(self._nodes[index].target))
+        signature = target_signature(self._nodes[index].target)
+        fields = self._values.fields.get(index, ())
+        room = sum(field.room for field in fields)
+        layout = replace(signature.layout, entry_bytes=room)
+        return Function.of(signature, layout, self._symbol, fields)

@@ -8,16 +8,16 @@ from fsession.errors import BadInputError
 from fsession.tracer.signatures import target_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from fsession.trace.graph_code import Condition
+    from fsession.trace.graph_code import Part
     from fsession.trace.scope import Scope
-    from fsession.tracer.graph_selection import GraphSelection
+    from fsession.tracer.graph_selection import GraphSelection, Node
 
-__all__ = ["root_conditions"]
+__all__ = ["root_conditions", "scopes"]
 
 
-def root_conditions(selection: GraphSelection, sources: Sequence[str]) -> tuple[Condition, ...]:
+def root_conditions(selection: GraphSelection, sources: Sequence[str]) -> tuple[Part, ...]:
     """For each root; roots for which the expressions are the same program share one.
 
     Raises `CompileError` where they make no sense, and `BadInputError` for those on the end of a
@@ -28,7 +28,8 @@ def root_conditions(selection: GraphSelection, sources: Sequence[str]) -> tuple[
     from fsession.trace.graph_filter import compile_condition  # pycparser takes its time
 
     alike: dict[object, tuple[Scope, list[int]]] = {}
-    for index, scope in _scopes(selection):
+    roots = [(at, node) for at, node in enumerate(selection.nodes) if not node.depth]
+    for index, scope in scopes(roots):
         for source in sources:
             if scope.is_at_exit(source):
                 _refuse(source)
@@ -37,21 +38,17 @@ def root_conditions(selection: GraphSelection, sources: Sequence[str]) -> tuple[
     return tuple(compile_condition(scope, sources, indices) for scope, indices in alike.values())
 
 
-def _scopes(selection: GraphSelection) -> list[tuple[int, Scope]]:
-    """Of the roots, by their indices."""
+def scopes(nodes: Iterable[tuple[int, Node]]) -> Iterator[tuple[int, Scope]]:
+    """Of functions of a graph, which are given with their indices."""
     from fsession.lang.ctypes import Catalog
     from fsession.trace.scope import Scope
 
     catalogs: dict[int, Catalog] = {}
-    scopes = []
-    for index, node in enumerate(selection.nodes):
+    for index, node in nodes:
         target = node.target
-        if not node.depth:
-            catalog = catalogs.setdefault(id(target.types), Catalog(target.types))
-            signature, is_program = target_signature(target), target.program is not None
-            scope = Scope.of(catalog, signature, direct=False, is_program=is_program)
-            scopes.append((index, scope))
-    return scopes
+        catalog = catalogs.setdefault(id(target.types), Catalog(target.types))
+        signature, is_program = target_signature(target), target.program is not None
+        yield index, Scope.of(catalog, signature, direct=False, is_program=is_program)
 
 
 def _refuse(source: str) -> None:

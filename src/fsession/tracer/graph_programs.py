@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from fsession.attach import Strategy, prepare_many
@@ -21,16 +22,19 @@ from fsession.trace.graph_program import (
 from fsession.trace.graph_record import COUNTS_STRUCT, GraphCounts, graph_cookie, record_bytes
 from fsession.tracer.graph_filters import root_conditions
 from fsession.tracer.signatures import target_signature
+from fsession.uapi import AttachType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from fsession.attach import Attachment, Target
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
     from fsession.host import Host, Map
+    from fsession.spec import ProgramSpec
     from fsession.trace.graph_level import Level
-    from fsession.trace.graph_program import RootFilters
+    from fsession.trace.graph_program import Part, RootFilters
     from fsession.tracer.graph_selection import GraphSelection
 
 __all__ = ["GraphPrograms", "level_of", "words_of"]
@@ -50,6 +54,7 @@ class GraphPrograms:
         ring_bytes: int,
         *,
         stack: bool = False,
+        values: Sequence[Part] = (),
     ) -> None:
         self._selection = selection
         self._attachment: Attachment | None = None
@@ -64,16 +69,18 @@ class GraphPrograms:
                 self._stack.callback(made.close)
                 self.maps[map_spec.name] = made
             self._texts = [_texts_of(target) for target in targets]
-            making = self._making(host, filters, stack=stack)
-            has_notes = making.stack or making.texts
-            self.record_bytes = None if has_notes else record_bytes(making.slots)
+            making = self._making(host, filters, tuple(values), stack=stack)
+            self.record_bytes = None if making.has_notes else record_bytes(making.slots)
             strategy = selection.plan.strategy
             spec = graph_program(making)
-            self._prepared = prepare_many(spec, host, self.maps, targets, strategy)
+            each = _OwnPrograms(making, targets) if making.values else None
+            self._prepared = prepare_many(spec, host, self.maps, targets, strategy, each=each)
             self._stack.callback(self._prepared.close)
             self._stack = self._stack.pop_all()
 
-    def _making(self, host: Host, filters: RootFilters, *, stack: bool) -> Making:
+    def _making(
+        self, host: Host, filters: RootFilters, values: tuple[Part, ...], *, stack: bool
+    ) -> Making:
         types, selection = host.types(""), self._selection
         slots = max(target.slots for target in selection.targets)
         places = {(target.module, target.program is None) for target in selection.targets}
@@ -87,6 +94,7 @@ class GraphPrograms:
             texts=max(map(len, self._texts)),
             stack=stack,
             conditions=root_conditions(selection, filters.conditions),
+            values=values,
         )
 
     def attach(self) -> None:
@@ -148,6 +156,24 @@ class GraphPrograms:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+
+class _OwnPrograms:
+    """For targets that have programs of their own: without the values of others."""
+
+    def __init__(self, making: Making, targets: Sequence[Target]) -> None:
+        self._making = making
+        parts = {index: part for part in making.values for index in part.indices}
+        self._parts = {target.name: parts.get(index) for index, target in enumerate(targets)}
+        self._known: dict[Part | None, ProgramSpec] = {}
+
+    def __call__(self, target: Target) -> ProgramSpec:
+        part = self._parts[target.name]
+        known = self._known.get(part)
+        if known is None:
+            spec = graph_program(replace(self._making, values=(part,) if part else ()))
+            known = self._known[part] = replace(spec, attach_type=AttachType.TRACE_FSESSION)
+        return known
 
 
 def _texts_of(target: Target) -> tuple[int, ...]:
