@@ -27,7 +27,7 @@ STRICTER = {
     "dynptrs: a slice used after the dynptr was submitted",
     "found: reserved fields where nothing comes",
     "found: bounds of both kinds",
-    "context: the context moved by 8",
+    "found: a way on which halves contradict each other",
     "functions: too much stack together",
     "functions: nine functions deep",
 }

@@ -134,7 +134,8 @@ def _linear(
 def _and(a: Range, b: Range) -> Range:
     """A bit-wise and is at most either operand (unsigned)."""
     bits = tnum.bitand(a.tnum, b.tnum)
-    return _full(bits, (0, min(a.umax, b.umax)), (S64_MIN, S64_MAX))
+    most, most32 = min(a.umax, b.umax), min(a.u32max, b.u32max)
+    return _both(bits, (0, most), (S64_MIN, S64_MAX), (0, most32), (S32_MIN, S32_MAX))
 
 
 def _and32(a: Range, b: Range) -> Range:

@@ -24,7 +24,7 @@ from fsession.verify.ranges import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NEGATED", "outcome", "refine"]
+__all__ = ["NEGATED", "is_dead", "outcome", "refine"]
 
 _JSET_FALSE = 0x100  # the condition "no bit in common", which no instruction has
 
@@ -97,6 +97,27 @@ def refine(op: int, a: Range, b: Range, *, half: bool) -> tuple[Range, Range] | 
     return _RULES[op](op, a, b, half)
 
 
+def is_dead(op: int, a: Range, b: Range, *, half: bool) -> bool:
+    """Whether the views of a number contradict each other where ``a op b``, and Linux 7.2 sees it.
+
+    Of a number whose least unsigned bound is above all that its bits allow it takes the greatest
+    that they allow, and goes on.
+    """
+    if refine(op, a, b, half=half) is not None:
+        return False
+    return half or not _is_above_its_bits(op, a, b)
+
+
+def _is_above_its_bits(op: int, a: Range, b: Range) -> bool:
+    if op in _SWAPPED:
+        op, a, b = _SWAPPED[op], b, a
+    if op in (Jmp.JLT, Jmp.JLE):
+        return a.umin + (op == Jmp.JLT) > b.value | b.mask
+    if op == Jmp.JEQ:
+        return max(a.umin, b.umin) > a.value | b.value | a.mask & b.mask
+    return op == Jmp.JNE and any(one.umin + 1 > one.value | one.mask for one in (a, b))
+
+
 def _less(op: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | None:
     """``a < b`` or ``a <= b``: a is below the greatest b, b above the least a."""
     signed = op in _SIGNED
@@ -165,9 +186,12 @@ def _without(a: Range, known: Range, half: bool) -> Range | None:
     return narrow(*views) if changed else a
 
 
-def _some_bit(_: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | None:
-    """A bit in common: where `b` is one known bit, `a` has it."""
+def _some_bit(op: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | None:
+    """A bit in common: where one is one known bit, the other has it."""
     full = U32 if half else U64
+    if b.mask & full and not a.mask & full:
+        turned = _some_bit(op, b, a, half)
+        return turned and (turned[1], turned[0])
     bit = b.value & full
     if b.mask & full or bit.bit_count() != 1:
         return a, b
@@ -175,10 +199,14 @@ def _some_bit(_: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | N
     return first and (first, b)
 
 
-def _no_bit(_: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | None:
-    """No bit in common: what `b` surely has, `a` has not."""
-    bits = b.value & (U32 if half else U64)
-    if b.mask & (U32 if half else U64) or not bits:
+def _no_bit(op: int, a: Range, b: Range, half: bool) -> tuple[Range, Range] | None:
+    """No bit in common: what one is known to have, the other has not."""
+    full = U32 if half else U64
+    if b.mask & full and not a.mask & full:
+        turned = _no_bit(op, b, a, half)
+        return turned and (turned[1], turned[0])
+    bits = b.value & full
+    if b.mask & full or not bits:
         return a, b
     if a.value & bits:
         return None

@@ -10,6 +10,7 @@ from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.ranges import UNKNOWN, unsigned_range
 from fsession.verify.state import Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import pointee, tags_of
+from fsession.verify.tracepoints import is_number, may_be_null
 
 if TYPE_CHECKING:
     from fsession.btf.types import FuncProto
@@ -51,12 +52,15 @@ def load_context(walk: Walk, state: State, number: int, reg: Reg, off: int, size
             advice="arguments are read at known offsets; bpf_get_func_arg() takes a number",
             regs=(number,),
         )
-    if reg.off or reg.range.value:
+    moved = reg.off + reg.range.smin
+    if moved < 0 or (moved and not _may_move(walk)):
         raise RefusedError(
-            f"dereference of modified ctx ptr R{number} off={reg.off + reg.range.smin} disallowed",
+            f"{'negative offset' if moved < 0 else 'dereference of modified'} ctx ptr R{number} "
+            f"off={moved} disallowed",
             advice="leave the context pointer as it is and put the offset into the load",
             regs=(number,),
         )
+    off += moved
     if walk.subject.type == ProgType.TRACING:
         return _argument(walk, number, off, size)
     limit = _CTX_BYTES.get(walk.subject.type)
@@ -65,6 +69,13 @@ def load_context(walk: Walk, state: State, number: int, reg: Reg, off: int, size
     if off < 0 or off >= limit or off % size or off + size > limit:
         raise _invalid(off, size, number)
     return scalar(UNKNOWN if size == 8 else unsigned_range(0, (1 << 8 * size) - 1))
+
+
+def _may_move(walk: Walk) -> bool:
+    return walk.limits.moved_context and walk.subject.type in (
+        ProgType.TRACING,
+        ProgType.RAW_TRACEPOINT,
+    )
 
 
 def _invalid(off: int, size: int, number: int, advice: str = "", why: str = "") -> RefusedError:
@@ -148,12 +159,13 @@ def _struct_argument(walk: Walk, name: str, arg: int, id: TypeId) -> Reg:
     struct = pointee(types, id)
     tags = tags_of(types, id)
     flags = (Flag.USER if "user" in tags else 0) | (Flag.PERCPU if "percpu" in tags else 0)
-    if walk.subject.attach_type == AttachType.TRACE_RAW_TP:
-        if name not in _NEVER_NULL:
-            raise NotJudgedError(f"whether arguments of the tracepoint '{name}' may be NULL")
-        flags |= Flag.TRUSTED
-    return pointer(Kind.BTF, struct, int(flags))
-
-
-_NEVER_NULL = frozenset({"sched_switch", "sched_process_exit", "sched_process_fork"})
-"""Tracepoints that the kernel's list of arguments that may be NULL says nothing of (6.13)."""
+    if walk.subject.attach_type != AttachType.TRACE_RAW_TP:
+        return pointer(Kind.BTF, struct, int(flags))
+    if types is not walk.subject.types:
+        raise NotJudgedError(f"whether arguments of '{name}', a module's tracepoint, may be NULL")
+    if is_number(name, arg):
+        return scalar()
+    flags |= Flag.TRUSTED
+    if not may_be_null(name, arg):
+        return pointer(Kind.BTF, struct, int(flags))
+    return pointer(Kind.BTF, struct, int(flags | Flag.MAYBE_NULL), walk.new_id())

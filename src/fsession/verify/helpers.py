@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["call_helper"]
 
 _CONDITIONAL = {FuncId.get_func_arg, FuncId.get_func_ret, FuncId.get_func_arg_cnt}
+_ARGS, _ARGS_OF_TRACEPOINTS = {FuncId.get_func_arg, FuncId.get_func_arg_cnt}, (7, 0)
 _NO_TRAMPOLINE = (AttachType.TRACE_RAW_TP, AttachType.TRACE_ITER)
 _EVERYWHERE = frozenset(
     FuncId[name]
@@ -101,9 +102,14 @@ def _check_place(walk: Walk, helper: Helper, words: str) -> None:
     if helper.only not in (Only.EVERYWHERE, Only.FSESSION):
         raise NotJudgedError(f"bpf_{helper.name}, which is for {helper.only.value}")
     if subject.type == ProgType.TRACING:
-        if subject.attach_type in _NO_TRAMPOLINE and helper.id in _CONDITIONAL:
-            raise RefusedError(words)
         if subject.attach_type not in _NO_TRAMPOLINE:
+            return
+        traced = subject.attach_type == AttachType.TRACE_RAW_TP
+        if traced and helper.id in _ARGS and walk.limits.version >= _ARGS_OF_TRACEPOINTS:
+            return
+        if helper.id in _CONDITIONAL:
+            raise RefusedError(words)
+        if traced and helper.id == FuncId.get_attach_cookie:
             return
     if helper.id not in _EVERYWHERE:
         raise NotJudgedError(f"bpf_{helper.name} in programs of this type")

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from fsession.verify.state import Frame, Reg, State
     from fsession.verify.walk import Walk
 
-__all__ = ["Iterator", "destroy", "find", "is_rcu", "leave_rcu", "new", "set_active"]
+__all__ = [
+    "Iterator",
+    "destroy",
+    "find",
+    "is_rcu",
+    "leave_rcu",
+    "new",
+    "reference",
+    "set_active",
+]
 
 
 @frozen
@@ -74,7 +83,7 @@ def new(walk: Walk, state: State, number: int, type: str, size: int, *, rcu: boo
             )
     ref = walk.acquire(state, type)
     for part, slot in enumerate(slots):
-        made = Iterator(type, ref, part, rcu)
+        made = Iterator(type, ref, part, rcu, active=True)  # as the kernel: as after an element
         frame.stack[slot] = Slot(bytes([Byte.ITER]) * 8, None, made)
         state.written |= slot_bit(depth, slot)
 
@@ -99,6 +108,10 @@ def find(walk: Walk, state: State, number: int, type: str, size: int) -> tuple[i
 def is_rcu(state: State, depth: int, slots: list[int]) -> bool:
     """Whether what the iterator gives is good for its RCU section only."""
     return bool(state.frames[depth].stack[slots[0]].extra.rcu)
+
+
+def reference(state: State, depth: int, slots: list[int]) -> int:
+    return int(state.frames[depth].stack[slots[0]].extra.ref)
 
 
 def leave_rcu(state: State) -> None:

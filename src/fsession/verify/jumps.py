@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsession.isa.opcode import Class, Jmp
-from fsession.verify.branch import NEGATED, outcome, refine
+from fsession.verify.branch import NEGATED, is_dead, outcome, refine
 from fsession.verify.prune import need
 from fsession.verify.ranges import Range, constant
 from fsession.verify.state import ZERO, Flag, Kind, Reg, scalar
@@ -45,6 +45,8 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
         known = _of_one(op, first, half)
     else:
         known = _outcome(op, first, second, half)
+        if known is None and walk.limits.dead_ways and first.is_scalar and second.is_scalar:
+            known = _only_way(op, first.range, second.range, half)
     if known is not None:
         need(state, first.deps | second.deps)
         return goal if known else next
@@ -55,7 +57,7 @@ def step_condition(walk: Walk, state: State, insn: Insn) -> int:
         for way, condition in ((other, op), (state, NEGATED[op])):
             sides = refine(condition, first.range, second.range, half=half)
             if sides is None:
-                continue  # the views contradict each other: it can't be, but is walked as it was
+                continue  # it can't be; kernels that do not see it walk it as it was
             _learn(way, first, second, sides, insn)
     elif _is_null_check(op, half, first, second):
         for way, is_null in ((other, op == _JEQ), (state, op == _JNE)):
@@ -74,6 +76,13 @@ def _of_one(op: int, reg: Reg, half: bool) -> bool | None:
         low, high = (reg.range.s32min, reg.range.s32max) if half else reg.range[4:6]
         return None if low <= 0 <= high and (low, high) != (0, 0) else (low, high) != (0, 0)
     return op in _REFLEXIVE
+
+
+def _only_way(op: int, first: Range, second: Range, half: bool) -> bool | None:
+    """The way that is left where the views of a number contradict each other on the other one."""
+    if is_dead(NEGATED[op], first, second, half=half):
+        return True
+    return False if is_dead(op, first, second, half=half) else None
 
 
 _REFLEXIVE = frozenset(map(int, (Jmp.JEQ, Jmp.JGE, Jmp.JLE, Jmp.JSGE, Jmp.JSLE)))

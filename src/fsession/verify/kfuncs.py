@@ -108,6 +108,8 @@ def _iter_next(walk: Walk, state: State, target: KfuncTarget) -> int:
     size = target.types.size_of(struct.id)
     depth, slots = iterators.find(walk, state, 1, name, size)
     result = _result(walk, state, target)
+    if result.kind == Kind.MEM:  # it lies in the iterator, and is gone with it
+        result = result._replace(ref=iterators.reference(state, depth, slots))
     if result.kind == Kind.BTF and iterators.is_rcu(state, depth, slots):
         result = result._replace(flags=result.flags & ~Flag.TRUSTED | Flag.RCU)
     other = walk.fork(state, state.at + 1)

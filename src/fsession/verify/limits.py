@@ -23,6 +23,8 @@ class Limits:
     functions_under_lock: bool = True  # 6.9: calls of the program's own functions
     load_acquire: bool = True  # 6.15
     same_operands: bool = True  # 7.0: conditions of a register and itself are known
+    dead_ways: bool = False  # 7.2: a way on which bounds contradict each other is not walked
+    moved_context: bool = False  # 7.2: a context pointer that was moved on is read through
     one_offset: bool = False  # 7.2: a pointer's fixed and variable offset are one range
     max_insns: int = 1_000_000
 
@@ -44,8 +46,8 @@ SERIES = {
     ),
     "6.12": Limits("6.12", (6, 12), div_ranges=False, load_acquire=False, same_operands=False),
     "7.0": Limits("7.0", (7, 0)),
-    "7.2": Limits("7.2", (7, 2), one_offset=True),
-    "7.3": Limits("7.3", (7, 3), one_offset=True),
+    "7.2": Limits("7.2", (7, 2), dead_ways=True, moved_context=True, one_offset=True),
+    "7.3": Limits("7.3", (7, 3), dead_ways=True, moved_context=True, one_offset=True),
 }
 
 
