@@ -13,8 +13,10 @@ import pytest
 
 from fsession.cli.engine import parse_call
 from fsession.cli.main import run
+from fsession.engine.jit import native
 from fsession.errors import BadInputError
 
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 CALLS = [
     ("f()", "f()", ()),
     (" f ( 1,0x10 , -3) ", "f(1, 16, -3)", (1, 16, -3)),
@@ -40,6 +42,18 @@ def test_what_is_no_call(text):
 def test_usage(words, capfd):
     assert run(["run", "/no/such.o", *words]) == 2
     assert "fsession: run: " in capfd.readouterr().err
+
+
+def test_c_program_on_a_stand_in(capfd):
+    if native() is None:
+        pytest.skip("no machine code for this architecture")
+    words = ["run", str(EXAMPLES / "session_printk.bpf.c"), "--on", "engine"]
+    assert run([*words, "--call", "icmp_rcv(0)"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "fsession entry.\nfsession exit.\n"
+    assert "icmp_rcv(0) = 0" in shown.err
+    assert run(words) != 0
+    assert "--call 'icmp_rcv(0)' makes one" in capfd.readouterr().err
 
 
 TRACER_USAGE = [

@@ -18,3 +18,6 @@ long deep(long left);
 long (*volatile deeper)(long) = deep;
 __attribute__((noinline, optimize("no-omit-frame-pointer", "no-optimize-sibling-calls")))
 long deep(long left) { return left ? deeper(left - 1) + 1 : 0; }
+
+int vfork(void) { return 0; }
+__attribute__((noreturn)) void never(void) { for (;;) ; }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import struct
 import threading
 from pathlib import Path
 
 import pytest
 
 from fsession.btf.types import Func
+from fsession.engine import Machine, execute
 from fsession.engine.functions import call_test_functions
 from fsession.errors import KernelError, NotFoundError, UnsupportedError, VerifierError
-from fsession.host import LoadRequest
+from fsession.host import Feature, LoadRequest
 from fsession.isa.asm import assemble
+from fsession.isa.insn import encode
 from fsession.uapi import AttachType, ProgType
 
 FENTRY, FEXIT, SESSION = (
@@ -152,6 +155,33 @@ def test_arguments(machine, program, numbers, declaration, count):
     assert logged(numbers) == [args[-1], 0, args[-1], 3 * sum(args)]
 
 
+STRUCTS = [
+    ("1", (struct.pack("<qq", 7, -9), 3, 4), 4, 5),
+    ("2", (3, struct.pack("<qq", -2, 20), 4), 4, 25),
+    ("3", (3, 4, struct.pack("<qq", 5, 6)), 6, 18),
+    ("4", (struct.pack("<i", -1), 2, 3, 4, struct.pack("<qq", 5, 6)), 6, 19),
+    ("7", (1, 2, -3, 4, 5, struct.pack("<Qii", 6, 7, -1)), 7, 22),
+    ("8", (1, 2, -3, 4, 5, struct.pack("<Qii", 6, 7, -1), 80), 80, 102),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "args", "last", "result"), STRUCTS, ids=[row[0] for row in STRUCTS]
+)
+def test_structs_by_value(machine, program, numbers, number, args, last, result):
+    """The test module's functions: the last word and the result, at the entry and at the exit. The
+    struct of 7 and 8 has no room in x86's registers, the number behind it in 8 has."""
+    name = f"bpf_testmod_test_struct_arg_{number}"
+    function = machine.function(name)
+    assert function(*args) == result
+    place = 8 * function.model.slots
+    text = f"r6 = r1\n r9 = *(u32 *)(r6 +{place - 8})\n{append(numbers)}"
+    text += f"r9 = *(u32 *)(r6 +{place})\n{append(numbers, 1)} r0 = 0\n exit"
+    with machine.link(program(text, name), SESSION):
+        assert function(*args) == result
+    assert logged(numbers) == [last, 0, last, result]
+
+
 def test_fmod_ret_replaces_the_function(machine, program, numbers):
     target = "bpf_modify_return_test"
     called = []
@@ -265,6 +295,21 @@ def test_links_do_not_detach_by_force(machine, program):
         with pytest.raises(KernelError) as failure:
             link.detach()
         assert failure.value.errno == errno.EOPNOTSUPP
+
+
+def test_an_architecture_that_nobody_wrote_for(monkeypatch):
+    """The table of architectures has a row for each that there is: the default is no."""
+    monkeypatch.setattr("fsession.engine.jit.ARCHITECTURES", {})
+    with Machine(verify=False) as machine:
+        assert not any(map(machine.supports, Feature))
+        for kind in (ProgType.TRACING, ProgType.SYSCALL):
+            with pytest.raises(KernelError) as failure:
+                machine.load(LoadRequest("p", kind, assemble("r0 = 0\n exit"), SESSION))
+            assert failure.value.errno == errno.EOPNOTSUPP
+    code = encode(assemble("r0 = 7\n exit"))
+    assert execute(code) == 7
+    with pytest.raises(UnsupportedError):
+        execute(code, mode="jit")
 
 
 def test_one_link_for_many_functions(machine, program, numbers):

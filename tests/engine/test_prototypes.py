@@ -53,7 +53,7 @@ def alone(monkeypatch):
 def test_functions_by_debug_info(compiled, options):
     with library_machine([compiled(*options)]) as machine:
         names = list(machine.traceable())
-        assert set(names) - {"mixed", "scaled"} == set(FUNCTIONS)
+        assert set(names) - {"mixed", "scaled", "never"} == set(FUNCTIONS)
         types = machine.types()
         shown = {name: prototype(types, types.id_of(name, Func)) for name in FUNCTIONS}
     assert shown["name_len"] == ("int name_len(const char *text, enum kind kind, struct point *at)")
@@ -81,13 +81,15 @@ def test_calls_inside_the_library_are_traced(compiled, alone):
     ]  # fmt: skip
     assert found[2][1] == {"text": "hello"}
     assert str(found[3][1]["kind"]) == "FANCY"
-    assert sorted(skipped.values()) == [1, 2]  # plain has no nops; mixed and scaled
+    assert sorted(skipped.values()) == [2, 3]  # mixed, scaled; plain has no nops, vfork, never
 
 
 WRONG = [
     ("scaled", "returns a float"),
     ("mixed", "argument 0 is a fwd 'mixed'"),
     ("plain", "entry is not patchable"),
+    ("vfork", "returns twice or never"),
+    ("never", "it never returns"),
     ("nothing", "not among the functions that the engine knows"),
 ]
 

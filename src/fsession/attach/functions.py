@@ -162,5 +162,9 @@ def _check_unique(host: Host, name: str, types: Types, module: str) -> None:
         raise AttachError(name, Reason.AMBIGUOUS).hint(
             f"grep -w {function} /proc/kallsyms shows where they are"
         )
-    if not symbols:
+    if not symbols and host.name == "kernel":
         raise AttachError(name, Reason.INLINED)
+    if not symbols:
+        raise AttachError(name, "the engine has no function of this name").hint(
+            f"--call '{function}(0)' makes one, as does machine.define(\"{function}\", …)"
+        )

@@ -15,6 +15,7 @@ from fsession.btf.types import (
     FuncProto,
     Fwd,
     Int,
+    Member,
     Param,
     Ptr,
     Struct,
@@ -26,6 +27,8 @@ from fsession.errors import BadInputError
 from fsession.frozen import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fsession.btf.catalog import Types
 
 __all__ = ["Declaration", "Declarations", "parse"]
@@ -115,10 +118,13 @@ class Declarations:
         """A function of a prototype that is known."""
         return self._builder.add(Func(name, proto, 1))
 
-    def add_struct(self, name: str, size: int) -> None:
-        """One whose members nobody knows, unless the base has it."""
+    def add_struct(
+        self, name: str, size: int, members: Sequence[tuple[str, str, int]] = ()
+    ) -> None:
+        """With the members that are known, by type, name and offset, unless the base has it."""
         if self._find(name, Struct) is None:
-            self._known[f"struct {name}"] = self._builder.add(Struct(name, size, ()))
+            made = tuple(Member(of, self._type(text), 8 * at) for text, of, at in members)
+            self._known[f"struct {name}"] = self._builder.add(Struct(name, size, made))
 
     def types(self) -> Types:
         return self._builder.types()

@@ -65,15 +65,18 @@ _STRUCTS: dict[str, type[Struct | Union]] = {
 _MOST_ELEMENTS = (1 << 32) - 1
 
 
-def read_prototypes(file: IO[bytes], into: Collected, wanted: frozenset[int]) -> dict[int, TypeId]:
-    """Prototypes by the functions' addresses in the file, of those of `wanted` that it tells.
+def read_prototypes(
+    file: IO[bytes], into: Collected, wanted: frozenset[int]
+) -> tuple[dict[int, TypeId], set[int]]:
+    """Prototypes by the functions' addresses in the file, of those of `wanted` that it tells, and
+    the addresses of those that never return.
 
     Raises `BadInputError` for DWARF that can't be read.
     """
     try:
         elf = ELFFile(file)
         if not elf.has_dwarf_info(strict=True):
-            return {}
+            return {}, set()
         return _Reader(into, elf.get_dwarf_info()).read(wanted)
     except (ELFError, DWARFError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise BadInputError(f"debug info that can't be read: {error!r}") from None
@@ -95,8 +98,8 @@ class _Reader:
             **dict.fromkeys(_STRUCTS, self._struct),
         }
 
-    def read(self, wanted: frozenset[int]) -> dict[int, TypeId]:
-        found = {}
+    def read(self, wanted: frozenset[int]) -> tuple[dict[int, TypeId], set[int]]:
+        found, endless = {}, set()
         for unit in self._dwarf.iter_CUs():
             top = unit.get_top_DIE()
             language = _number(top, "DW_AT_language")
@@ -105,7 +108,9 @@ class _Reader:
                 if address in wanted and address not in found:
                     about = _origin(die)
                     found[address] = self._prototype(die, about, language in _CPLUSPLUS)
-        return found
+                    if "DW_AT_noreturn" in {*die.attributes, *about.attributes}:
+                        endless.add(address)
+        return found, endless
 
     def _start(self, die: DIE, top: DIE) -> int:
         """Where a function's code begins: the first of its pieces, if there are several."""

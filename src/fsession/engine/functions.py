@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fsession.btf.model import func_model
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.btf.model import FuncModel
     from fsession.btf.types import TypeId
+    from fsession.engine.native import Function
     from fsession.engine.objects import CObject
     from fsession.engine.trampoline import Graveyard
 
 __all__ = [
     "TEST_FUNCTIONS",
+    "TEST_STRUCTS",
     "NativeFunction",
-    "argument_words",
+    "argument_values",
     "call_test_functions",
     "cut_result",
+    "native_function",
 ]
 
 _U64 = (1 << 64) - 1
@@ -102,6 +106,44 @@ TEST_FUNCTIONS = {
         exit
         """,
     ),
+    "bpf_testmod_test_struct_arg_1": (
+        "int bpf_testmod_test_struct_arg_1(struct bpf_testmod_struct_arg_2 a, int b, int c)",
+        _sum("u64", "u64", "s32", "s32"),
+    ),
+    "bpf_testmod_test_struct_arg_2": (
+        "int bpf_testmod_test_struct_arg_2(int a, struct bpf_testmod_struct_arg_2 b, int c)",
+        _sum("s32", "u64", "u64", "s32"),
+    ),
+    "bpf_testmod_test_struct_arg_3": (
+        "int bpf_testmod_test_struct_arg_3(int a, int b, struct bpf_testmod_struct_arg_2 c)",
+        _sum("s32", "s32", "u64", "u64"),
+    ),
+    "bpf_testmod_test_struct_arg_4": (
+        "int bpf_testmod_test_struct_arg_4(struct bpf_testmod_struct_arg_1 a, int b, int c, int d,"
+        " struct bpf_testmod_struct_arg_2 e)",
+        _sum("s32", "s32", "s32", "s32", "u64", "u64"),
+    ),
+    "bpf_testmod_test_struct_arg_5": (
+        "int bpf_testmod_test_struct_arg_5(void)",
+        "r0 = 1\n exit",
+    ),
+    "bpf_testmod_test_struct_arg_7": (
+        "int bpf_testmod_test_struct_arg_7(u64 a, void *b, short c, int d, void *e,"
+        " struct bpf_testmod_struct_arg_4 f)",
+        _sum("u64", "u64", "s16", "s32", "u64", "u64", "s32"),
+    ),
+    "bpf_testmod_test_struct_arg_8": (
+        "int bpf_testmod_test_struct_arg_8(u64 a, void *b, short c, int d, void *e,"
+        " struct bpf_testmod_struct_arg_4 f, int g)",
+        _sum("u64", "u64", "s16", "s32", "u64", "u64", "s32", "s32"),
+    ),
+}
+
+# Their structs: bytes; type, name and offset of each member.
+TEST_STRUCTS = {
+    "bpf_testmod_struct_arg_1": (4, (("int", "a", 0),)),
+    "bpf_testmod_struct_arg_2": (16, (("long", "a", 0), ("long", "b", 8))),
+    "bpf_testmod_struct_arg_4": (16, (("u64", "a", 0), ("int", "b", 8))),
 }
 
 
@@ -118,15 +160,13 @@ class NativeFunction:
         self.failures: list[BaseException] = []
         self._body = body
         if isinstance(body, str):
-            self._code = compile_text(body, {})
-            handler = self._code.address
+            handler = _compiled(body).address
         else:
             self._callback = _HANDLER(self._call_python)
             handler = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
         self._image = place(images().adapter(self.model, handler))
         self.address = self._image.address
-        words = (ctypes.c_uint64,) * self.model.slots
-        self._native = ctypes.CFUNCTYPE(ctypes.c_uint64, *words)(self.address)
+        self._native = native_function(self.model, self.address)
 
     def trampoline(self, graveyard: Graveyard) -> Trampoline:
         nop = architecture().ENTRY_NOP
@@ -134,7 +174,7 @@ class NativeFunction:
 
     def __call__(self, *args: int | CObject | bytes) -> int:
         """Call it as C would. What the Python body raises is raised here."""
-        result: int = self._native(*argument_words(self.model, args, self.name))
+        result: int = self._native(*argument_values(self.model, args, self.name))
         if self.failures:
             raise self.failures.pop()
         return cut_result(result, self.model)
@@ -152,6 +192,12 @@ class NativeFunction:
         except BaseException as error:
             self.failures.append(error)
             return 0
+
+
+@cache
+def _compiled(body: str) -> Function:
+    """Each machine has the test functions."""
+    return compile_text(body, {})
 
 
 def call_test_functions(function: Callable[[str], Any], attach_type: AttachType | None) -> int:
@@ -174,14 +220,27 @@ def call_test_functions(function: Callable[[str], Any], attach_type: AttachType 
     return 0
 
 
-def argument_words(model: FuncModel, args: Sequence[int | CObject | bytes], name: str) -> list[int]:
-    """The words that are passed for `args`."""
+class _Pair(ctypes.Structure):
+    """A struct of more than 8 bytes: both words in registers, or both on the stack."""
+
+    _fields_ = (("first", ctypes.c_uint64), ("second", ctypes.c_uint64))
+
+
+def native_function(model: FuncModel, address: int) -> Any:
+    """To be called from Python, as C passes arguments."""
+    kinds = (_Pair if arg.is_struct and arg.size > 8 else ctypes.c_uint64 for arg in model.args)
+    return ctypes.CFUNCTYPE(ctypes.c_uint64, *kinds)(address)
+
+
+def argument_values(
+    model: FuncModel, args: Sequence[int | CObject | bytes], name: str
+) -> list[Any]:
+    """What a `native_function` is called with for `args`."""
     if len(args) != len(model.args):
         raise BadInputError(f"'{name}' takes {len(model.args)} arguments, not {len(args)}")
-    words: list[int] = []
-    for arg, value in zip(model.args, args, strict=True):
-        words += _words(value, arg.size, name)
-    return words
+    each = zip(model.args, args, strict=True)
+    values = [_words(value, arg.size, name) for arg, value in each]
+    return [words[0] if len(words) == 1 else _Pair(*words) for words in values]
 
 
 def cut_result(word: int, model: FuncModel) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.btf.model import func_model
-from fsession.engine.functions import argument_words, cut_result
+from fsession.engine.functions import argument_values, cut_result, native_function
 from fsession.engine.native import images
 from fsession.engine.trampoline import Trampoline, standing_at
 from fsession.errors import AttachError, NotFoundError
@@ -68,9 +68,8 @@ class LibraryFunction:
 
     def __call__(self, *args: int | CObject | bytes) -> int:
         """Call it as C would, with numbers."""
-        words = (ctypes.c_uint64,) * self.model.slots
-        native = ctypes.CFUNCTYPE(ctypes.c_uint64, *words)(self.start)
-        result: int = native(*argument_words(self.model, args, self.name))
+        native = native_function(self.model, self.start)
+        result: int = native(*argument_values(self.model, args, self.name))
         return cut_result(result, self.model)
 
 

@@ -36,7 +36,7 @@ from fsession.host import Feature, LinkInfo, Symbol
 from fsession.uapi import AttachType, MapType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from types import TracebackType
 
     from fsession.btf.catalog import Types
@@ -106,11 +106,16 @@ class Machine:
         with self.lock:
             return self.world.library(path, declaration)
 
-    def add_library(self, library: SharedLibrary, prototypes: Mapping[str, TypeId]) -> int:
+    def add_library(
+        self,
+        library: SharedLibrary,
+        prototypes: Mapping[str, TypeId],
+        endless: Container[str] = (),
+    ) -> int:
         """Functions of a library by names and prototypes in the machine's BTF; how many of them
-        have a patchable entry. The others are refused by name, with the reason."""
+        have a patchable entry. The others, and those that are `endless`, are refused by name."""
         with self.lock:
-            return self.world.add_library(library, prototypes)
+            return self.world.add_library(library, prototypes, endless)
 
     def refuse(self, name: str, why: FsessionError) -> None:
         """A function that nothing can be attached to, by its name."""

@@ -23,7 +23,7 @@ from fsession.engine.shared import SharedLibrary
 from fsession.errors import AttachError, BadInputError, FsessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = ["library_machine", "split_declarations"]
 
@@ -43,10 +43,10 @@ def library_machine(paths: Sequence[str], declarations: Iterable[str] = ()) -> M
     machine = Machine(collected.types("the libraries"), test_functions=False)
     try:
         count = _declare(machine, libraries, list(declarations))
-        for library, prototypes in zip(libraries, found, strict=True):
-            count += machine.add_library(library, prototypes)
+        for library, (prototypes, endless) in zip(libraries, found, strict=True):
+            count += machine.add_library(library, prototypes, endless)
         if not count:
-            raise _nothing(libraries, any(found))
+            raise _nothing(libraries, any(known for known, _ in found))
     except BaseException:
         machine.close()
         raise
@@ -97,19 +97,19 @@ def split_declarations(text: str) -> list[str]:
     return [part for part in parts if "(" in part and not part.startswith("typedef ")]
 
 
-def _prototypes(library: SharedLibrary, into: Collected) -> Mapping[str, TypeId]:
-    """By the functions' names: their ids in `into`."""
+def _prototypes(
+    library: SharedLibrary, into: Collected
+) -> tuple[Mapping[str, TypeId], Collection[str]]:
+    """By the functions' names: their ids in `into`; and the names of those that never return."""
     with Path(library.path).open("rb") as file:
         section = ELFFile(file).get_section_by_name(".BTF")
         if section is not None:
             types = Types.from_bytes(section.data(), name=library.name)
             by = into.take(types)
             known = {name: TypeId(types.ref(id) + by) for name, id in types.functions()}
-            return {
-                symbol.name: known[symbol.name]
-                for symbol in library.functions
-                if symbol.name in known
-            }
+            named = {one.name: known[one.name] for one in library.functions if one.name in known}
+            return named, ()
         names = {symbol.start - library.base: symbol.name for symbol in library.functions}
-        found = read_prototypes(file, into, frozenset(names))
-        return {names[at]: id for at, id in found.items() if names[at].isidentifier()}
+        found, endless = read_prototypes(file, into, frozenset(names))
+        named = {names[at]: id for at, id in found.items() if names[at].isidentifier()}
+        return named, {names[at] for at in endless}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,12 @@ from fsession.btf.catalog import Types
 from fsession.btf.glob import glob_regex
 from fsession.btf.types import Func, Struct, TypeId
 from fsession.engine.declare import Declarations, parse
-from fsession.engine.functions import TEST_FUNCTIONS, NativeFunction
+from fsession.engine.functions import TEST_FUNCTIONS, TEST_STRUCTS, NativeFunction
 from fsession.engine.libraries import LibraryFunction
 from fsession.engine.objects import members
 from fsession.engine.threads import TASK_BYTES, threads
 from fsession.errors import (
+    AttachError,
     BadInputError,
     FsessionError,
     KernelError,
@@ -62,12 +64,15 @@ class World:
     # Making functions.
 
     def define_test_functions(self) -> None:
-        for text, body in TEST_FUNCTIONS.values():
-            self.define(text, body)
+        for name, (size, parts) in TEST_STRUCTS.items():
+            self._declared.add_struct(name, size, parts)
+        ids = [self._declared.add(parse(text)) for text, _ in TEST_FUNCTIONS.values()]
         self.types = self._declared.types()
+        for id, (name, (_, body)) in zip(ids, TEST_FUNCTIONS.items(), strict=True):
+            self.functions[name] = NativeFunction(self.types, id, body)
 
     def define(
-        self, declaration: str, body: str | Callable[..., Any], busy: Container[object] = ()
+        self, declaration: str, body: Callable[..., Any], busy: Container[object] = ()
     ) -> NativeFunction:
         """Those that are `busy` can't be defined anew."""
         if declaration.isidentifier():
@@ -89,13 +94,20 @@ class World:
         self.functions[function.name] = function
         return function
 
-    def add_library(self, library: SharedLibrary, prototypes: Mapping[str, TypeId]) -> int:
+    def add_library(
+        self,
+        library: SharedLibrary,
+        prototypes: Mapping[str, TypeId],
+        endless: Container[str] = (),
+    ) -> int:
         self.libraries[library.path] = library
         fresh = [name for name in prototypes if name not in self.functions]
         ids = {name: self._declared.add_function(name, prototypes[name]) for name in fresh}
         self.types = self._declared.types()
         for name, id in ids.items():
             try:
+                if name in endless:
+                    raise AttachError(name, "it never returns", errno.EINVAL)
                 self.functions[name] = LibraryFunction(self.types, id, library)
             except FsessionError as error:
                 self.refused[name] = error
@@ -174,8 +186,9 @@ class World:
             raise UnsupportedError("tasks as two kernels have them, in one process")
 
 
+@cache
 def _own_btf() -> Types | None:
-    """Of the kernel of this machine, if it can be read."""
+    """Of the kernel of this machine, if it can be read; once for all machines of the process."""
     try:
         return Types.from_bytes(_VMLINUX.read_bytes(), name="vmlinux")
     except OSError:
