@@ -68,6 +68,8 @@ demo: $(VENV)/.ready
 	@$(PYTHON) scripts/demo.py
 
 bench: setup-test
+	@scripts/packages.sh bench
+	@$(PYTHON) -m pip install -q --group bench || echo "not installed: frida, for bench/engine.py"
 	@$(PYTHON) bench/run.py
 	@PYTHONPATH=scripts $(PYTHON) bench/lang.py
 	@$(PYTHON) bench/verify.py

@@ -1,9 +1,9 @@
 """Figures of the embedded engine, on this machine: engine.py [calls,others,programs,code,many].
 
 Times are of the thread's own CPU time, pinned to one core, medians of rounds in which the ways
-follow each other; a ratio is the median of the rounds' ratios. `others` needs uftrace and frida
-(`pip install frida`) where they are to be had, and leaves out what is not. `code` counts machine
-instructions: see engine_code.py.
+follow each other; a ratio is the median of the rounds' ratios. `others` needs uftrace and frida, which
+`make bench` installs where it can, and says what it leaves out. `code` counts machine instructions:
+see engine_code.py.
 """
 
 from __future__ import annotations
@@ -103,6 +103,9 @@ def calls() -> Iterator[Row]:
     yield Row("session / trampoline in C", ratio, 5)
 
 
+_TO_INSTALL = "apt-get install uftrace, pip install --group bench"
+
+
 def others() -> Iterator[Row]:
     """The same function by other tracers, side by side with a session."""
     ways = {"uftrace record": by_uftrace, "frida, native callbacks": by_frida}
@@ -118,7 +121,7 @@ def others() -> Iterator[Row]:
             for (name, way), limit in zip(ways.items(), (5, 8), strict=True):
                 seen = [(way(driver), ns(native.loop_cheap, CALLS)) for _ in range(5)]
                 if any(theirs is None for theirs, _ in seen):
-                    print(f"{name}: not on this machine")
+                    print(f"{name}: left out, it is not on this machine: {_TO_INSTALL}")
                     continue
                 yield Row(name, statistics.median(theirs for theirs, _ in seen), unit="ns")
                 ratio = statistics.median(theirs / ours for theirs, ours in seen)
@@ -219,13 +222,19 @@ def code() -> Iterator[Row]:
 PARTS = {part.__name__: part for part in (calls, others, programs, many, code)}
 
 
-def main() -> None:
+def main() -> int:
+    """Each part in a process of its own: frida leaves threads behind, and some entries are only
+    changed while there is one thread."""
+    names = sys.argv[1].split(",") if sys.argv[1:] else [*PARTS]
+    if len(names) > 1:
+        runs = [subprocess.run([sys.executable, __file__, name], check=False) for name in names]
+        return max(run.returncode for run in runs)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    for name in sys.argv[1].split(",") if sys.argv[1:] else PARTS:
-        print(f"\n{PARTS[name].__doc__}")
-        for row in PARTS[name]():
-            print(row.text(), flush=True)
+    print(f"\n{PARTS[names[0]].__doc__}")
+    for row in PARTS[names[0]]():
+        print(row.text(), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the Debian packages of the named groups that are missing:
-#   packages.sh qemu [tools]
+#   packages.sh qemu [tools] [bench]
 # Where apt or the privilege is missing, say what to install by hand, and go on: what needs the
 # packages says so itself.
 set -eu
@@ -27,6 +27,10 @@ for group in "$@"; do
         need pahole pahole
         need chromium chromium
         need /usr/include/bpf/bpf_helpers.h libbpf-dev
+        ;;
+    bench)
+        need gcc gcc
+        need uftrace uftrace
         ;;
     *) echo "packages.sh: no group '$group'" >&2 && exit 2 ;;
     esac
