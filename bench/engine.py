@@ -1,9 +1,9 @@
 """Figures of the embedded engine, on this machine: engine.py [calls,others,programs,code,many].
 
 Times are of the thread's own CPU time, pinned to one core, medians of rounds in which the ways
-follow each other; a ratio is the median of the rounds' ratios. `others` needs uftrace and frida, which
-`make bench` installs where it can, and says what it leaves out. `code` counts machine instructions:
-see engine_code.py.
+follow each other; a ratio is the median of the rounds' ratios. `others` needs uftrace and frida:
+`make bench` installs them where it can; what is missing is left out and named. `code` counts
+machine instructions: see engine_code.py.
 """
 
 from __future__ import annotations
