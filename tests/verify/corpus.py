@@ -7,10 +7,12 @@ A file of ``corpus/`` is a row of programs::
     *(u64 *)(r10 -8) = r1
     ...
 
-``@`` names section and options: ``fentry.s/…`` is sleepable, ``license MIT``. ``map[fd:N]`` is a
-map of `MAPS`, ``call @name`` a kernel function, ``ksym:name`` a variable of the kernel,
-``type:name`` the number of a struct. ``confirmed.json`` has for each program and kernel
-the telling words of its verifier, "" for accepted; scripts/verify_corpus.py asks the kernels anew.
+``@`` names section and options: ``fentry.s/…`` is sleepable, ``license MIT``, ``functions``: the
+program's own are known by BTF, so that they may be called back. ``map[fd:N]`` is a map of `MAPS`,
+``call @name`` a kernel function (``name_impl``, with more arguments, where there is none),
+``ksym:name`` a variable of the kernel, ``type:name`` the number of a struct. ``confirmed.json`` has
+for each program and kernel the telling words of its verifier, "" for accepted;
+scripts/verify_corpus.py asks the kernels anew.
 """
 
 from __future__ import annotations
@@ -22,18 +24,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.btf.encode import Builder
-from fsession.btf.types import Func, Int, Member, Ptr, Struct, Typedef, TypeTag, Var
+from fsession.btf.types import (
+    Func,
+    FuncProto,
+    Int,
+    Member,
+    Param,
+    Ptr,
+    Struct,
+    Typedef,
+    TypeTag,
+    Var,
+)
 from fsession.host import LoadRequest
 from fsession.isa.asm import assemble
+from fsession.isa.cfg import subprograms
 from fsession.isa.opcode import Pseudo
-from fsession.spec import MapSpec
+from fsession.spec import FuncInfo, MapSpec
 from fsession.uapi import AttachType, MapType, ProgType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fsession.btf.catalog import Types
     from fsession.btf.types import TypeId
+    from fsession.isa.insn import Insn
 
 HERE = Path(__file__).parent
 CONFIRMED = HERE / "confirmed.json"
@@ -60,6 +75,7 @@ def _value_types() -> tuple[Types, dict[str, TypeId]]:
     lock = build.add(Struct("bpf_spin_lock", 4, (Member("val", half, 0),)))
     parts = (Member("a", word, 0), Member("b", word, 64))
     timer = build.add(Struct("bpf_timer", 16, parts))
+    queue = build.add(Struct("bpf_wq", 16, parts))
     task, cgroup = (build.add(Struct(name, 0, ())) for name in ("task_struct", "cgroup"))
     kept, loose, group = (
         build.add(Ptr(build.add(TypeTag(tag, of))))
@@ -74,9 +90,12 @@ def _value_types() -> tuple[Types, dict[str, TypeId]]:
             (number, Member("t", kept, 64), Member("u", loose, 128), Member("c", group, 192)),
         ),
         "timers": (24, (number, Member("timer", timer, 64))),
+        "queued": (24, (number, Member("work", queue, 64))),
     }
+    proto = build.add(FuncProto(half, (Param("word", word),)))
+    functions = {name: build.add(Func(name, proto)) for name in ("program", "function")}
     ids = {name: build.add(Struct(name, size, parts)) for name, (size, parts) in values.items()}
-    return build.types("values"), {"int": half, **ids}
+    return build.types("values"), {"int": half, **functions, **ids}
 
 
 VALUE_TYPES, _ID_OF = _value_types()
@@ -94,6 +113,7 @@ MAPS |= {
     13: _typed(MapType.HASH, "kept", 16),
     14: _typed(MapType.ARRAY, "locks", 1),
     15: _typed(MapType.HASH, "timers", 16),
+    16: _typed(MapType.HASH, "queued", 16),
 }
 
 _SECTIONS = {
@@ -113,16 +133,17 @@ class Case:
     text: str
     section: str = "fentry/bpf_fentry_test1"
     license: str = "GPL"
+    functions: bool = False
 
-    def request(self, types: Types, fds: Mapping[int, int]) -> LoadRequest:
-        """What to load; `fds` are the descriptors of `MAPS`."""
+    def request(self, types: Types, fds: Mapping[int, int], *, old: bool = False) -> LoadRequest:
+        """What to load; `fds` are the descriptors of `MAPS`. `old`: as before Linux 7.0."""
         kind, _, target = self.section.partition("/")
         kind, _, sleepable = kind.partition(".")
         insns = tuple(
             replace(insn, imm=insn.imm & ~0xFFFF_FFFF | fds[insn.imm & 0xFFFF_FFFF])
             if insn.is_lddw and insn.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE)
             else insn
-            for insn in assemble(_with_ids(self.text, types))
+            for insn in assemble(_with_ids(self.text, types, old=old))
         )
         request = LoadRequest(
             "case",
@@ -131,6 +152,7 @@ class Case:
             license=self.license,
             sleepable=sleepable == "s",
             types=VALUE_TYPES,
+            funcs=_functions(insns) if self.functions else (),
         )
         if kind == "raw_tp":
             return replace(request, type=ProgType.RAW_TRACEPOINT)
@@ -139,9 +161,16 @@ class Case:
         return replace(request, attach_type=_SECTIONS[kind], attach_btf_id=found)
 
 
-def _with_ids(text: str, types: Types) -> str:
+def _functions(insns: Sequence[Insn]) -> tuple[FuncInfo, ...]:
+    starts = [start for start, _ in subprograms(insns)]
+    return tuple(FuncInfo(at, _ID_OF["function" if at else "program"]) for at in starts)
+
+
+def _with_ids(text: str, types: Types, *, old: bool) -> str:
     def numbered(match: re.Match[str]) -> str:
-        return f"call kernel-function#{types.find(match[1], Func) or 0x7FFFFFF}"
+        plain, longer = (types.find(name, Func) for name in (match[1], f"{match[1]}_impl"))
+        found = longer or plain if old else plain or longer
+        return f"call kernel-function#{found or 0x7FFFFFF}"
 
     def variable(match: re.Match[str]) -> str:
         return f"btf[fd:0][id:{types.id_of(match[1], Var)}]"
@@ -169,6 +198,8 @@ def _case(name: str, body: str) -> Case:
     for line in body.splitlines():
         if line.startswith("@ license "):
             case = replace(case, license=line.removeprefix("@ license "))
+        elif line == "@ functions":
+            case = replace(case, functions=True)
         elif line.startswith("@ "):
             case = replace(case, section=line.removeprefix("@ "))
         else:

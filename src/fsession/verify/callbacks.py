@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fsession.verify.state import Reg, State
     from fsession.verify.walk import Walk
 
-__all__ = ["Callback", "call_back", "callback_of"]
+__all__ = ["Callback", "call_back", "callback_of", "value_args"]
 
 
 @frozen
@@ -43,14 +43,23 @@ def callback_of(walk: Walk, state: State, helper: Helper, map: MapSpec | None) -
         return Callback(helper.id, regs[2].aux, (scalar(), regs[3]), regs[1].range.umax)
     if helper.id == FuncId.for_each_map_elem:
         assert map is not None
-        args = (
-            pointer(Kind.MAP, map),
-            pointer(Kind.MAP_KEY, map),
-            pointer(Kind.MAP_VALUE, map),
-            regs[3],
-        )
+        args = (*value_args(walk, map), regs[3])
         return Callback(helper.id, regs[2].aux, args, map.max_entries)
+    if helper.id == FuncId.timer_set_callback:
+        assert map is not None
+        walk.enter_later(regs[2].aux, value_args(walk, map), sleepable=False)
+        return None
     raise NotJudgedError(f"callbacks of bpf_{helper.name}")
+
+
+def value_args(walk: Walk, map: MapSpec) -> tuple[Reg, Reg, Reg]:
+    """What callbacks for a value of a map get: the map, the key, the value."""
+    id = walk.new_id() if walk.has_lock(map) else 0
+    return (
+        pointer(Kind.MAP, map),
+        pointer(Kind.MAP_KEY, map),
+        pointer(Kind.MAP_VALUE, map, id=id),
+    )
 
 
 def call_back(walk: Walk, state: State, callback: Callback) -> None:

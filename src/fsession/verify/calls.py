@@ -16,7 +16,8 @@ from fsession.verify.prune import need
 from fsession.verify.ranges import constant
 from fsession.verify.state import NOT_INIT, Flag, Kind, pointer, scalar
 from fsession.verify.structs import StructRef
-from fsession.verify.walk import OVER
+from fsession.verify.walk import LATER, OVER
+from fsession.verify.widen import widen
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -123,7 +124,10 @@ def step_exit(walk: Walk, state: State, insn: Insn) -> int:
             raise RefusedError("At subprogram exit the register R0 is not a scalar value")
         return OVER
     result = walk.readable(state, 0)
-    _check_result(walk, state, result)
+    if state.frame.call == LATER:
+        _check_zero(state, result, "async callback return")
+    else:
+        _check_result(walk, state, result)
     return OVER
 
 
@@ -161,13 +165,17 @@ def _check_result(walk: Walk, state: State, reg: Reg) -> None:
     subject = walk.subject
     if subject.type != ProgType.TRACING or subject.attach_type in _ANY_RESULT:
         return
+    _check_zero(state, reg, "program exit")
+
+
+def _check_zero(state: State, reg: Reg, where: str) -> None:
     if not reg.is_scalar:
-        raise RefusedError("At program exit the register R0 is not a known value", regs=(0,))
+        raise RefusedError(f"At {where} the register R0 is not a known value", regs=(0,))
     need(state, reg.deps)
     if reg.range.smin or reg.range.smax:
         known = f"smin={reg.range.smin} smax={reg.range.smax}"
         raise RefusedError(
-            f"At program exit the register R0 has {known} should have been in [0, 0]",
+            f"At {where} the register R0 has {known} should have been in [0, 0]",
             advice="return 0",
             regs=(0,),
         )
@@ -198,5 +206,5 @@ def _return(walk: Walk, state: State) -> int:
             regs=(0,),
         )
     state.at = frame.call
-    walk.widen(state, state)
+    widen(state, state)
     return frame.call

@@ -137,7 +137,7 @@ def _covers_stack(compare: Comparison, old: Frame, new: Frame, depth: int, read:
 def _same_outside(old: State, new: State) -> bool:
     if len(old.frames) != len(new.frames) or len(old.refs) != len(new.refs):
         return False
-    if old.rcu != new.rcu or old.preempt != new.preempt:
+    if (old.rcu, old.preempt, old.sleepable) != (new.rcu, new.preempt, new.sleepable):
         return False
     for before, now in zip(old.frames, new.frames, strict=True):
         if before.start != now.start or before.call != now.call:

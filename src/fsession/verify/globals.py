@@ -157,6 +157,7 @@ def _check_argument(walk: Walk, state: State, number: int, contract: _Contract) 
 def first_state(subject: Subject) -> State:
     """Before the program's first instruction."""
     state = State()
+    state.sleepable = subject.sleepable
     frame = Frame(0, -1)
     frame.regs[1] = pointer(Kind.CTX)
     frame.regs[10] = pointer(Kind.STACK, 0)
@@ -170,7 +171,7 @@ def start_of_global(subject: Subject, start: int) -> State:
     assert func is not None
     assert types is not None
     state = State()
-    state.at = start
+    state.at, state.sleepable = start, subject.sleepable
     frame = Frame(start, -2)
     for number, contract in enumerate(_contracts(subject, start), 1):
         made = contract.reg

@@ -57,7 +57,7 @@ def call_helper(walk: Walk, state: State, insn: Insn) -> int:
         check_map_call(call.map, helper.id)
         if helper.id == FuncId.map_update_elem or helper.id == FuncId.map_delete_elem:
             _check_writable(call.map)
-    callback = callback_of(walk, state, helper, call.map)
+    callback = callback_of(walk, state, helper, call.map or call.timer_of)
     if call.releases:
         _release(walk, state, call.releases)
     result = call.result()
@@ -121,7 +121,7 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _check_sleep(walk: Walk, state: State, name: str) -> None:
-    if not walk.subject.sleepable:
+    if not state.sleepable:
         raise RefusedError(
             "helper call might sleep in a non-sleepable prog",
             advice=f"{name} waits: a sleepable program (section fentry.s/…) may call it",

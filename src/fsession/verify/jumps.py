@@ -10,6 +10,7 @@ from fsession.verify.prune import need
 from fsession.verify.ranges import Range, constant
 from fsession.verify.state import ZERO, Flag, Kind, Reg, scalar
 from fsession.verify.trust import is_trusted
+from fsession.verify.widen import widen
 
 if TYPE_CHECKING:
     from fsession.isa.insn import Insn
@@ -31,7 +32,7 @@ def step_may_goto(walk: Walk, state: State, insn: Insn) -> int:
     """``may_goto``: the loop goes on below or, when the kernel has had enough, ends at the goal."""
     other = walk.fork(state, state.at + 1)
     other.goto_depth += 1
-    walk.widen(state, other)
+    widen(state, other)
     return state.at + 1 + insn.off
 
 

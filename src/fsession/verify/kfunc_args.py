@@ -201,7 +201,7 @@ def _check_iterator(
     if target.has(KfuncFlag.ITER_NEW):
         if name not in _ITERATORS:
             raise NotJudgedError(f"the iterator {struct.name}")
-        if name == "iter_css_task" and not walk.subject.sleepable:
+        if name == "iter_css_task" and not state.sleepable:
             raise RefusedError(
                 "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs"
             )

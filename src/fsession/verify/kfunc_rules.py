@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 from fsession.btf.types import Struct, TypeId
 from fsession.verify import dynptrs, iterators
+from fsession.verify.callbacks import value_args
 from fsession.verify.kfunc_args import KfuncTarget, check_args
+from fsession.verify.places import check_field
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
+from fsession.verify.special import WORK
 from fsession.verify.state import NOT_INIT, Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import StructRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fsession.spec import MapSpec
     from fsession.verify.state import State
     from fsession.verify.walk import Walk
 
@@ -106,6 +110,53 @@ def _slice(walk: Walk, state: State, target: KfuncTarget) -> Reg:
     return dynptrs.data(walk, state, 1, size, rdonly=rdonly)
 
 
+def _work(walk: Walk, state: State) -> MapSpec:
+    """The map that the first argument, a queue of work, is in a value of."""
+    reg = walk.readable(state, 1)
+    if reg.kind != Kind.MAP_VALUE or reg.may_be_null:
+        raise RefusedError("R1 doesn't point to a map value", regs=(1,))
+    check_field(walk, 1, reg, WORK)
+    spec: MapSpec = reg.aux
+    return spec
+
+
+def _number(walk: Walk, state: State, number: int) -> None:
+    if not walk.readable(state, number).is_scalar:
+        raise RefusedError(f"R{number} is not a scalar", regs=(number,))
+
+
+def _work_init(walk: Walk, state: State, target: KfuncTarget) -> Reg:
+    spec = _work(walk, state)
+    map = walk.readable(state, 2)
+    if map.kind != Kind.MAP or map.may_be_null:
+        raise RefusedError("R2 pointer to map expected", regs=(2,))
+    if map.aux is not spec:
+        raise RefusedError(
+            "workqueue pointer in R1 map_uid=0 doesn't match map pointer in R2 map_uid=0",
+            advice="a queue of work is made with the map that it is in",
+            regs=(1, 2),
+        )
+    _number(walk, state, 3)
+    return scalar()
+
+
+def _work_start(walk: Walk, state: State, target: KfuncTarget) -> Reg:
+    _work(walk, state)
+    _number(walk, state, 2)
+    return scalar()
+
+
+def _work_callback(walk: Walk, state: State, target: KfuncTarget) -> Reg:
+    """The function will be called by a thread of the kernel, where it may sleep."""
+    spec = _work(walk, state)
+    function = walk.readable(state, 2)
+    if function.kind != Kind.FUNC:
+        raise RefusedError("R2 expected pointer to func", regs=(2,))
+    _number(walk, state, 3)
+    walk.enter_later(function.aux, value_args(walk, spec), sleepable=True)
+    return scalar()
+
+
 SPECIAL: dict[str, Callable[[Walk, State, KfuncTarget], Reg]] = {
     "bpf_dynptr_slice": _slice,
     "bpf_dynptr_slice_rdwr": _slice,
@@ -116,4 +167,8 @@ SPECIAL: dict[str, Callable[[Walk, State, KfuncTarget], Reg]] = {
     "bpf_rcu_read_unlock": _rcu_unlock,
     "bpf_preempt_disable": _preempt_disable,
     "bpf_preempt_enable": _preempt_enable,
+    "bpf_wq_init": _work_init,
+    "bpf_wq_set_callback": _work_callback,
+    "bpf_wq_set_callback_impl": _work_callback,
+    "bpf_wq_start": _work_start,
 }

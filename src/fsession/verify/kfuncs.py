@@ -15,6 +15,7 @@ from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.state import NOT_INIT, ZERO, Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import pointee
 from fsession.verify.trust import in_rcu
+from fsession.verify.widen import widen
 
 if TYPE_CHECKING:
     from fsession.btf.catalog import Types
@@ -87,7 +88,7 @@ def _check_place(walk: Walk, state: State, target: KfuncTarget) -> None:
     if subject.type != ProgType.TRACING:
         raise NotJudgedError(f"{name} in programs that are not tracing programs")
     if target.has(KfuncFlag.SLEEPABLE):
-        if not subject.sleepable:
+        if not state.sleepable:
             raise RefusedError(f"program must be sleepable to call sleepable kfunc {name}")
         if state.rcu:
             raise RefusedError(f"kernel func {name} is sleepable within rcu_read_lock region")
@@ -114,7 +115,7 @@ def _iter_next(walk: Walk, state: State, target: KfuncTarget) -> int:
         result = result._replace(flags=result.flags & ~Flag.TRUSTED | Flag.RCU)
     other = walk.fork(state, state.at + 1)
     iterators.set_active(other, depth, slots, active=True, drained=False)
-    walk.widen(state, other)
+    widen(state, other)
     other.loops += 1
     other.frame.regs[1:6] = [NOT_INIT] * 5
     other.frame.regs[0] = result._replace(flags=result.flags & ~Flag.MAYBE_NULL, id=0)

@@ -196,8 +196,7 @@ def _outside(number: int, reg: Reg, off: int, size: int, limit: int, which: str)
         text = f"invalid access to map key, key_size={limit} off={off} size={size}"
     else:
         text = f"invalid access to memory, mem_size={limit} off={off} size={size}"
-    if reg.kind != Kind.MAP_KEY:
-        text = f"{text}\nR{number} {which} value is outside of the allowed memory range"
+    text = f"{text}\nR{number} {which} value is outside of the allowed memory range"
     return RefusedError(text, advice=f"bytes 0 to {limit - 1} are there", regs=(number,))
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsession.isa.insn import InsnOff
 from fsession.isa.opcode import Pseudo
 from fsession.uapi import AttachType, ProgType
 from fsession.verify.map_rules import check_sleepable_map
 from fsession.verify.problem import NotJudgedError, RefusedError
-from fsession.verify.special import LOCK, TIMER, special_fields
+from fsession.verify.special import LOCK, TIMER, WORK, special_fields
 from fsession.verify.state import MAX_FRAMES
 from fsession.verify.targets import check_target
 
@@ -20,9 +19,10 @@ if TYPE_CHECKING:
     from fsession.spec import MapSpec
     from fsession.verify.limits import Limits
     from fsession.verify.special import Field
+    from fsession.verify.structure import Structure
     from fsession.verify.subject import Subject
 
-__all__ = ["check_depth", "check_program"]
+__all__ = ["calls_of", "check_depth", "check_program"]
 
 _TYPES = (ProgType.TRACING, ProgType.RAW_TRACEPOINT, ProgType.KPROBE)
 _SESSIONS = {AttachType.TRACE_FSESSION: (7, 0), AttachType.TRACE_FSESSION_MULTI: (7, 2)}
@@ -116,17 +116,39 @@ def _check_field(subject: Subject, field: Field, limits: Limits) -> None:
         raise RefusedError("tracing progs cannot use bpf_spin_lock yet")
     if field.kind == LOCK and subject.sleepable and limits.version < _LOCK_SLEEPABLE:
         raise RefusedError("sleepable progs cannot use bpf_spin_lock yet")
+    if field.kind == WORK and not traces:
+        raise NotJudgedError("bpf_wq in programs that are not tracing programs")
     if field.kind == TIMER and not traces and limits.version < _TIMER_EVERYWHERE:
         raise RefusedError("tracing progs cannot use bpf_timer yet")
 
 
-def check_depth(used: Mapping[int, int], calls: Mapping[InsnOff, tuple[InsnOff, ...]]) -> None:
+def calls_of(structure: Structure, later: frozenset[int]) -> dict[int, tuple[int, ...]]:
+    """By a function's first slot those of the functions that run on top of it: called, or called
+    back while it runs. `later` are those that are called back only when it is over."""
+    found: dict[int, tuple[int, ...]] = {}
+    for start, end in structure.spans:
+        goals = set()
+        for at in range(start, end):
+            insn = structure.code[at]
+            if insn is None or not (insn.is_local_call or insn.is_func_ref):
+                continue
+            goal = at + 1 + insn.func_off
+            if insn.is_local_call or goal not in later:
+                goals.add(goal)
+        found[start] = tuple(sorted(goals))
+    return found
+
+
+def check_depth(
+    used: Mapping[int, int], calls: Mapping[int, tuple[int, ...]], later: frozenset[int]
+) -> None:
     """The stacks of functions that call each other fit into 512 bytes together.
 
-    `used` and `calls` are by the functions' first slots. Each takes a multiple of 32 bytes (the
-    kernel's JIT on x86_64 needs multiples of 16 only: we take the larger number).
+    `used` and `calls` are by the functions' first slots; `later` are those with a stack of their
+    own. Each takes a multiple of 32 bytes (the kernel's JIT on x86_64 needs multiples of 16 only:
+    we take the larger number).
     """
-    work = [(InsnOff(0), 0, 1)]
+    work = [(start, 0, 1) for start in (0, *sorted(later))]
     while work:
         start, total, depth = work.pop()
         total += max(-(-used.get(start, 0) // 32) * 32, 32 if depth > 1 else 0)

@@ -1,4 +1,4 @@
-"""Fields of map values that have rules of their own: locks, timers, and pointers that are kept.
+"""Fields of map values with rules of their own: locks, timers, work, and pointers that are kept.
 
 Loads and stores leave locks and timers alone; of a kept pointer (kptr) they take the whole. What
 refers to a field is found by the map's type; `Field.kind` is the name that messages have.
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from fsession.spec import MapSpec
     from fsession.verify.state import Reg
 
-__all__ = ["KEPT", "LOCK", "LOOSE", "TIMER", "Field", "check_plain", "field_at", "special_fields"]
+__all__ = [
+    "KEPT",
+    "LOCK",
+    "LOOSE",
+    "TIMER",
+    "WORK",
+    "Field",
+    "check_plain",
+    "field_at",
+    "special_fields",
+]
 
-LOCK, TIMER, KEPT, LOOSE = "bpf_spin_lock", "bpf_timer", "kptr", "kptr_untrusted"
-_SIZES = {LOCK: 4, TIMER: 16}
+LOCK, TIMER, WORK = "bpf_spin_lock", "bpf_timer", "bpf_wq"
+KEPT, LOOSE = "kptr", "kptr_untrusted"
+_SIZES = {LOCK: 4, TIMER: 16, WORK: 16}
 _NOT_JUDGED = (
-    "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount", "bpf_wq",
+    "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
     "bpf_task_work", "bpf_res_spin_lock",
 )  # fmt: skip
 _DEPTH = 16
@@ -31,6 +42,7 @@ _STORED = {MapType.HASH, MapType.ARRAY}
 _MAPS = {
     LOCK: _STORED | {MapType.TASK_STORAGE, MapType.CGRP_STORAGE},
     TIMER: _STORED | {MapType.LRU_HASH},
+    WORK: _STORED | {MapType.LRU_HASH},
     KEPT: _STORED | {MapType.LRU_HASH},
     LOOSE: _STORED | {MapType.LRU_HASH},
 }
@@ -60,8 +72,9 @@ def special_fields(spec: MapSpec, types: Types | None) -> tuple[Field, ...]:
     for field in found:
         if spec.type not in _MAPS[field.kind] or spec.flags & _ACCESS_RIGHTS:
             raise _not_judged(spec, field.kind)
-    if sum(field.kind == LOCK for field in found) > 1 or sum(f.kind == TIMER for f in found) > 1:
-        raise _not_judged(spec, "second lock or timer")
+    alone = [field.kind for field in found if not field.is_pointer]
+    if len(alone) != len(set(alone)):
+        raise _not_judged(spec, "second lock, timer or work")
     return tuple(found)
 
 

@@ -191,6 +191,7 @@ class State:
         "preempt",
         "rcu",
         "refs",
+        "sleepable",
         "written",
     )
 
@@ -201,6 +202,7 @@ class State:
         self.rcu = 0
         self.preempt = 0
         self.lock = 0  # the id of the value whose lock is held
+        self.sleepable = False  # of the program, or of what it has called back later
         self.goto_depth = 0
         self.loops = 0
         self.parent: Checkpoint | None = None
@@ -224,6 +226,7 @@ class State:
         made.at, made.frames = self.at, [frame.copy() for frame in self.frames]
         made.refs, made.rcu, made.preempt = self.refs, self.rcu, self.preempt
         made.goto_depth, made.loops, made.lock = self.goto_depth, self.loops, self.lock
+        made.sleepable = self.sleepable
         made.parent, made.written, made.path = self.parent, self.written, self.path
         return made
 

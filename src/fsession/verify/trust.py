@@ -42,7 +42,7 @@ _TRUSTED_OR_NULL = {"socket": {"sk"}}
 
 def in_rcu(walk: Walk, state: State) -> bool:
     """A program that can't sleep is in an RCU section as a whole; a lock is one, too."""
-    return bool(state.rcu or state.lock) or not walk.subject.sleepable
+    return bool(state.rcu or state.lock) or not state.sleepable
 
 
 def is_trusted(reg: Reg) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsession.isa.cfg import callees
 from fsession.isa.insn import offsets
 from fsession.verify.explain import Log, explain, source_line
 from fsession.verify.fields import check_fields
@@ -12,7 +11,7 @@ from fsession.verify.globals import first_state, start_of_global
 from fsession.verify.kfuncs import is_iter_next
 from fsession.verify.limits import NEWEST, Limits, limits
 from fsession.verify.problem import NotJudgedError, RefusedError
-from fsession.verify.program import check_depth, check_program
+from fsession.verify.program import calls_of, check_depth, check_program
 from fsession.verify.report import Report
 from fsession.verify.steps import STEPS
 from fsession.verify.structure import structure
@@ -42,7 +41,7 @@ def verify(
         walk = Walk(subject, found, rules, STEPS, prune=prune, listen=log)
         walk.run(first_state(subject))
         _walk_globals(subject, walk)
-        check_depth(walk.stack_used, callees(subject.insns))
+        check_depth(walk.stack_used, calls_of(found, walk.only_later), walk.later)
     except RefusedError as error:
         return _refusal(subject, error, walk, log)
     text = log.text("", walk) if log else ""

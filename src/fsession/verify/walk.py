@@ -24,8 +24,6 @@ from fsession.verify.state import (
     Reg,
     State,
     pointer,
-    reg_bit,
-    slot_bit,
 )
 
 if TYPE_CHECKING:
@@ -38,11 +36,14 @@ if TYPE_CHECKING:
     from fsession.verify.structure import Structure
     from fsession.verify.subject import Subject
 
-__all__ = ["OVER", "Walk"]
+__all__ = ["LATER", "OVER", "Walk"]
 
 
 OVER = -1
 """What a step returns where a way ends."""
+
+LATER = -3
+"""`Frame.call` of a function that a timer or a queue calls, after the program."""
 
 _BUSY_JUMPS, _BUSY_INSNS = 20, 100
 _NEW_JUMPS, _NEW_INSNS = 2, 8
@@ -83,6 +84,8 @@ class Walk:
         self.globals: dict[int, None] = {}
         self._points: dict[int, list[Checkpoint]] = {}
         self._pending: list[State] = []
+        self._later: set[tuple[int, object, bool]] = set()
+        self._called_back: set[int] = set()
         self._last_id = 0
         self._most_at_place = self._all_points = self._held_points = self._most_held = 0
         self._insns_at_point = self._jumps_at_point = 0
@@ -181,42 +184,6 @@ class Walk:
         """Bytes of stack by the function's first slot."""
         return self._stack_used
 
-    def widen(self, state: State, other: State) -> None:
-        """Forget of `other`, which starts a loop once more, the numbers that change each time and
-        that nothing needed so far: the loop then comes to an end sooner."""
-        point = self._seen_before(state)
-        if point is None:
-            return
-        for depth, (before, now) in enumerate(zip(point.state.frames, other.frames, strict=False)):
-            for number, (old, new) in enumerate(zip(before.regs, now.regs, strict=True)):
-                if self._changes(point, old, new, reg_bit(depth, number)):
-                    now.regs[number] = Reg(Kind.SCALAR, UNKNOWN)
-            for number, slot in before.stack.items():
-                held = now.stack.get(number)
-                if held is None or slot.reg is None or held.reg is None:
-                    continue
-                if slot.bytes == held.bytes == b"\x01" * 8 and self._changes(
-                    point, slot.reg, held.reg, slot_bit(depth, number)
-                ):
-                    now.stack[number] = held._replace(reg=Reg(Kind.SCALAR, UNKNOWN))
-
-    def _seen_before(self, state: State) -> Checkpoint | None:
-        """The last checkpoint of this way at this instruction, before the newest."""
-        point = state.parent
-        point = point.parent if point is not None and point.state.at == state.at else point
-        while point is not None:
-            if point.state.at == state.at and len(point.state.frames) == len(state.frames):
-                return point
-            point = point.parent
-        return None
-
-    def _changes(self, point: Checkpoint, old: Reg, new: Reg, place: int) -> bool:
-        return (
-            old.kind == Kind.SCALAR == new.kind
-            and old.range != new.range
-            and not point.precise & place
-        )
-
     # -- calls ----------------------------------------------------------------------------------
 
     def enter(self, state: State, start: int, callback: object = None) -> Frame:
@@ -227,11 +194,38 @@ class Walk:
                 advice=f"functions call each other at most {MAX_FRAMES} deep",
             )
         depth = len(state.frames)
+        if callback is not None:
+            self._called_back.add(start)
         frame = Frame(start, state.at, callback)
         frame.regs[10] = pointer(Kind.STACK, depth)
         state.frames.append(frame)
         state.written |= ((1 << 64) - 1) << depth * 80 + 16
         return frame
+
+    def enter_later(self, start: int, args: Sequence[Reg], *, sleepable: bool) -> None:
+        """The function at `start` will run by itself, with these arguments: walked once."""
+        key = start, tuple((reg.kind, id(reg.aux)) for reg in args), sleepable
+        if key in self._later:
+            return
+        self._later.add(key)
+        state = State()
+        state.at, state.sleepable = start, sleepable
+        state.path = (start, -1, None)
+        frame = Frame(start, LATER)
+        frame.regs[1 : 1 + len(args)] = args
+        frame.regs[10] = pointer(Kind.STACK, 0)
+        state.frames.append(frame)
+        self._pending.append(state)
+
+    @property
+    def later(self) -> frozenset[int]:
+        """Starts of the functions that run by themselves."""
+        return frozenset(start for start, *_ in self._later)
+
+    @property
+    def only_later(self) -> frozenset[int]:
+        """Those of them that nothing else calls back."""
+        return self.later - self._called_back
 
     def note_global(self, start: int) -> None:
         """The global function at `start` is called, so it must be verified, too."""
