@@ -26,31 +26,29 @@ HASH_HEAD_BYTES = 16
 hash (u64); then the key, 8-aligned, and the value."""
 
 
-# r1 header, r2 key: a hash of all bytes of the key, of 8, then of 1.
-HASH_OF = """
-    r3 = *(u64 *)(r1 +40)
-    r0 = 0x9e3779b97f4a7c15 ll
-words:
-    if r3 < 8 goto bytes
-    r4 = *(u64 *)(r2 +0)
+_MIX = """
     r0 ^= r4
     r5 = 0xff51afd7ed558ccd ll
     r0 *= r5
     r5 = r0
     r5 >>= 32
     r0 ^= r5
+"""
+# r1 header, r2 key: a hash of all bytes of the key, of 8, then of 1.
+HASH_OF = f"""
+    r3 = *(u64 *)(r1 +40)
+    r0 = 0x9e3779b97f4a7c15 ll
+words:
+    if r3 < 8 goto bytes
+    r4 = *(u64 *)(r2 +0)
+    {_MIX}
     r2 += 8
     r3 += -8
     goto words
 bytes:
     if r3 == 0 goto done
     r4 = *(u8 *)(r2 +0)
-    r0 ^= r4
-    r5 = 0xff51afd7ed558ccd ll
-    r0 *= r5
-    r5 = r0
-    r5 >>= 32
-    r0 ^= r5
+    {_MIX}
     r2 += 1
     r3 += -1
     goto bytes
@@ -58,20 +56,24 @@ done:
     exit
 """
 
+# r6 header, r8 hash: r1 the bucket.
+_BUCKET = """
+    r1 = *(u64 *)(r6 +112)
+    r1 &= r8
+    r1 <<= 2
+    r2 = *(u64 *)(r6 +88)
+    r1 += r2
+"""
 # r1 header, r2 key, r3 hash: the entry, or 0. Without a lock: entries stay where they are, and a
 # miss while something was changed is looked for again.
-HASH_FIND = """
+HASH_FIND = f"""
     r6 = r1
     r7 = r2
     r8 = r3
 retry:
     r9 = *(u64 *)(r6 +80)
     *(u64 *)(r10 -16) = r9
-    r1 = *(u64 *)(r6 +112)
-    r1 &= r8
-    r1 <<= 2
-    r2 = *(u64 *)(r6 +88)
-    r1 += r2
+    {_BUCKET}
     r9 = *(u32 *)(r1 +0)
 chain:
     if r9 == 0 goto miss
@@ -130,12 +132,8 @@ _ENTRY_CPU = f"r1 = r6\n{CPU_OFFSET}"
 PERCPU_HASH_LOOKUP = _HASH_LOOKUP.format(used="", cpu=_ENTRY_CPU)
 LRU_PERCPU_LOOKUP = _HASH_LOOKUP.format(used=_MARK_USED, cpu=_ENTRY_CPU)
 
-HASH_UPDATE = f"""
-    if r4 > 2 goto invalid
-    r6 = r1
-    r7 = r2
-    *(u64 *)(r10 -8) = r3
-    *(u64 *)(r10 -16) = r4
+# r6 header, r7 key: r8 the hash; r0 the entry, with the lock held, or `out` without it.
+_LOCKED_ENTRY = """
     call c:hash
     r8 = r0
     r1 = r6
@@ -145,6 +143,14 @@ HASH_UPDATE = f"""
     r2 = r7
     r3 = r8
     call c:find
+"""
+HASH_UPDATE = f"""
+    if r4 > 2 goto invalid
+    r6 = r1
+    r7 = r2
+    *(u64 *)(r10 -8) = r3
+    *(u64 *)(r10 -16) = r4
+    {_LOCKED_ENTRY}
     r9 = r0
     r1 = *(u64 *)(r10 -16)
     if r9 == 0 goto fresh
@@ -176,11 +182,7 @@ write:
     r1 = *(u32 *)(r9 +4)
     if r1 != 0 goto fine
     *(u32 *)(r9 +4) = 1
-    r1 = *(u64 *)(r6 +112)
-    r1 &= r8
-    r1 <<= 2
-    r2 = *(u64 *)(r6 +88)
-    r1 += r2
+    {_BUCKET}
     r3 = *(u32 *)(r1 +0)
     *(u32 *)(r9 +0) = r3
     r3 = r9
@@ -304,18 +306,10 @@ found:
     r0 = 0
     exit
 """
-HASH_DELETE = """
+HASH_DELETE = f"""
     r6 = r1
     r7 = r2
-    call c:hash
-    r8 = r0
-    r1 = r6
-    call c:lock
-    if r0 != 0 goto out
-    r1 = r6
-    r2 = r7
-    r3 = r8
-    call c:find
+    {_LOCKED_ENTRY}
     r9 = -2
     if r0 == 0 goto done
     r1 = r6

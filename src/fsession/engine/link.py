@@ -15,7 +15,6 @@ from fsession.uapi import AttachType, LinkType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from fsession.engine.program import EngineProgram
     from fsession.engine.trampoline import Trampoline
@@ -111,12 +110,7 @@ class EngineLink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

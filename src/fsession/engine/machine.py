@@ -37,7 +37,6 @@ from fsession.uapi import AttachType, MapType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
-    from types import TracebackType
 
     from fsession.btf.catalog import Types
     from fsession.engine.functions import NativeFunction
@@ -396,12 +395,7 @@ class Machine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -32,7 +32,8 @@ from fsession.engine.jit.arm64_insns import (
     words,
 )
 from fsession.engine.jit.code import Buffer
-from fsession.engine.jit.plan import IS_RETURN, Place, Plan, Stub, places
+from fsession.engine.jit.plan import Place, Plan, Stub, places
+from fsession.engine.jit.sequence import Late, build
 from fsession.engine.unwind import Rules, advance, define_cfa, offset
 
 if TYPE_CHECKING:
@@ -214,33 +215,18 @@ def unwind_rules(plan: Plan) -> Rules:
 
 
 class _Image:
+    jump = words(0x14000000)
+
     def __init__(self, plan: Plan) -> None:
         self._plan, self._frame = plan, _Frame(plan)
         self._slots = places(plan.model, ARGUMENTS, in_order=True)
         self._code = Buffer(patch_distance)
-        self._late: list[tuple[object, bytes, object]] = []
+        self.late: Late = []
 
     def build(self) -> bytes:
-        plan, code, frame = self._plan, self._code, self._frame
-        self._enter()
-        self._nodes(plan.fentry, plan.metas(plan.fentry, is_return=False))
-        if plan.calls_body:
-            self._modify()
-            self._call_body()
-            code.label("after")
-            self._begin_return()
-            self._nodes(plan.fexit, plan.metas(plan.fexit, is_return=True))
-            code.emit(self._load_results())
-        else:
-            code.emit(self._load_arguments())
-        code.emit(_load(_BLOCK, SP, frame.block) + add_imm(SP, SP, frame.size))
-        code.emit(pair(LDP_POST, FP, LR, SP, 16))
-        code.emit(load_imm(16, plan.leave if plan.calls_body else plan.to_body))
-        code.emit(branch_reg(BR, 16))
-        self._emit_late()
-        return code.finish()
+        return build(self._plan, self._code, self)
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         plan, frame, emit = self._plan, self._frame, self._code.emit
         emit(pair(STP_PRE, FP, LR, SP, -16) + add_imm(FP, SP, 0) + add_imm(SP, SP, -frame.size))
         emit(_store(_BLOCK, SP, frame.block) + thread_pointer_load(_BLOCK, plan.thread_offset))
@@ -259,14 +245,10 @@ class _Image:
     def _store_imm(self, at: int, value: int) -> bytes:
         return load_imm(X9, value) + _store(X9, SP, at)
 
-    def _nodes(self, nodes: tuple[Node, ...], metas: list[int | None]) -> None:
-        for node, meta in zip(nodes, metas, strict=True):
-            if meta is not None:
-                self._code.emit(self._store_imm(self._frame.meta, meta))
-            self._node(node)
+    def set_meta(self, word: int) -> None:
+        self._code.emit(self._store_imm(self._frame.meta, word))
 
-    def _node(self, node: Node, after: bytes = b"") -> None:
-        """Run a program unless its link is gone or this thread is running it already."""
+    def run(self, node: Node, after: bytes = b"") -> None:
         code, frame, slot = self._code, self._frame, node.slot
         out, missed = code.new_label(), code.new_label()
         code.emit(load_imm(X9, node.enabled) + words(_BYTE | X9 << 5 | X9))
@@ -283,27 +265,22 @@ class _Image:
             code.emit(_load(X9, SP, frame.attach_cookie) + _store(X9, _BLOCK, 24))
         code.emit(_step(slot, -1))
         code.label(out)
-        self._late.append((missed, _step(slot + _MISSES, 1), out))
+        self.late.append((missed, _step(slot + _MISSES, 1), out))
 
-    def _emit_late(self) -> None:
-        """What is rare stands behind everything else."""
-        for label, data, back in self._late:
-            self._code.label(label)
-            self._code.emit(data)
-            self._code.emit_to(back, words(0x14000000))
-
-    def _modify(self) -> None:
-        """fmod_ret: the first result that is not 0 is the function's, which is then not called."""
-        plan, frame, code = self._plan, self._frame, self._code
-        if not plan.fmod_ret:
-            return
+    def modify(self) -> None:
+        frame, code = self._frame, self._code
         code.emit(_store(ZR, SP, frame.result))
-        for node in plan.fmod_ret:
-            self._node(node, _store(0, SP, frame.result))
+        for node in self._plan.fmod_ret:
+            self.run(node, _store(0, SP, frame.result))
             code.emit(_load(X9, SP, frame.result))
             code.emit_to("after", words(0xB5000000 | X9))
 
-    def _load_arguments(self) -> bytes:
+    def leave(self, goal: int) -> None:
+        frame, emit = self._frame, self._code.emit
+        emit(_load(_BLOCK, SP, frame.block) + add_imm(SP, SP, frame.size))
+        emit(pair(LDP_POST, FP, LR, SP, 16) + load_imm(16, goal) + branch_reg(BR, 16))
+
+    def load_arguments(self) -> None:
         frame = self._frame
         out = b""
         if self._plan.vectors:
@@ -311,29 +288,25 @@ class _Image:
         for place in self._slots:
             if place.register is not None:
                 out += _load(place.register, SP, frame.ctx + 8 * place.slot)
-        return out
+        self._code.emit(out)
 
-    def _call_body(self) -> None:
+    def call_body(self) -> None:
         emit, frame = self._code.emit, self._frame
         for place in self._slots:
             if place.register is None:
                 emit(_load(X9, SP, frame.ctx + 8 * place.slot) + _store(X9, SP, place.stack))
-        emit(self._load_arguments() + load_imm(16, self._plan.body) + branch_reg(BLR, 16))
+        self.load_arguments()
+        emit(load_imm(16, self._plan.body) + branch_reg(BLR, 16))
         emit(_store(0, SP, frame.result))
         if self._plan.vectors:
             emit(_store(1, SP, frame.second) + _vectors(_Q_STP, SP, frame.vectors + 128, 4))
 
-    def _begin_return(self) -> None:
-        if self._plan.has_session:
-            word = self._plan.model.slots | IS_RETURN
-            self._code.emit(self._store_imm(self._frame.meta, word))
-
-    def _load_results(self) -> bytes:
+    def load_results(self) -> None:
         frame = self._frame
         out = _load(0, SP, frame.result)
         if self._plan.vectors:
             out += _load(1, SP, frame.second) + _vectors(_Q_LDP, SP, frame.vectors + 128, 4)
-        return out
+        self._code.emit(out)
 
 
 def _step(at: int, step: int) -> bytes:

@@ -6,7 +6,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from fsession.engine.jit.code import Buffer
-from fsession.engine.jit.plan import IS_RETURN, Place, Plan, Stub, places
+from fsession.engine.jit.plan import Place, Plan, Stub, places
+from fsession.engine.jit.sequence import Late, build
 from fsession.engine.jit.x86_64_insns import (
     R8,
     R9,
@@ -171,31 +172,18 @@ def unwind_rules(plan: Plan) -> Rules:
 
 
 class _Image:
+    jump = b"\xe9\0\0\0\0"
+
     def __init__(self, plan: Plan) -> None:
         self._plan, self._frame = plan, _Frame(plan)
         self._slots = places(plan.model, ARGUMENTS, in_order=False)
         self._code = Buffer(patch_distance)
-        self._late: list[tuple[object, bytes, object]] = []
+        self.late: Late = []
 
     def build(self) -> bytes:
-        plan, code, frame = self._plan, self._code, self._frame
-        self._enter()
-        self._nodes(plan.fentry, plan.metas(plan.fentry, is_return=False))
-        if plan.calls_body:
-            self._modify()
-            self._call_body()
-            code.label("after")
-            self._begin_return()
-            self._nodes(plan.fexit, plan.metas(plan.fexit, is_return=True))
-            code.emit(self._load_results())
-        else:
-            code.emit(self._load_arguments())
-        code.emit(rm(0x8B, RBX, RBP, frame.rbx) + b"\xc9")
-        code.emit(_jump(plan.leave if plan.calls_body else plan.to_body))
-        self._emit_late()
-        return code.finish()
+        return build(self._plan, self._code, self)
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
         plan, frame, emit = self._plan, self._frame, self._code.emit
         emit(push(RBP) + rr(0x89, RSP, RBP) + ri(5, RSP, frame.size))
         emit(rm(0x89, RBX, RBP, frame.rbx) + thread_pointer_load(RBX, plan.thread_offset))
@@ -211,14 +199,10 @@ class _Image:
                 emit(_store_imm(frame.cookies + 8 * at, 0))
             emit(_store_imm(frame.result, 0))
 
-    def _nodes(self, nodes: tuple[Node, ...], metas: list[int | None]) -> None:
-        for node, meta in zip(nodes, metas, strict=True):
-            if meta is not None:
-                self._code.emit(load_imm(X11, meta) + rm(0x89, X11, RBP, self._frame.meta))
-            self._node(node)
+    def set_meta(self, word: int) -> None:
+        self._code.emit(load_imm(X11, word) + rm(0x89, X11, RBP, self._frame.meta))
 
-    def _node(self, node: Node, after: bytes = b"") -> None:
-        """Run a program unless its link is gone or this thread is running it already."""
+    def run(self, node: Node, after: bytes = b"") -> None:
         code, frame = self._code, self._frame
         out, missed = code.new_label(), code.new_label()
         code.emit(load_imm(X11, node.enabled) + rm(0x80, 7, X11, 0, 0) + b"\0")
@@ -234,27 +218,20 @@ class _Image:
             code.emit(rm(0x8B, X11, RBP, frame.attach_cookie) + rm(0x89, X11, RBX, 24))
         code.emit(rm(0xFF, 1, RBX, node.slot) + after)
         code.label(out)
-        self._late.append((missed, rm(0xFF, 0, RBX, node.slot + _MISSES), out))
+        self.late.append((missed, rm(0xFF, 0, RBX, node.slot + _MISSES), out))
 
-    def _emit_late(self) -> None:
-        """What is rare stands behind everything else."""
-        for label, data, back in self._late:
-            self._code.label(label)
-            self._code.emit(data)
-            self._code.emit_to(back, b"\xe9\0\0\0\0")
-
-    def _modify(self) -> None:
-        """fmod_ret: the first result that is not 0 is the function's, which is then not called."""
-        plan, frame, code = self._plan, self._frame, self._code
-        if not plan.fmod_ret:
-            return
+    def modify(self) -> None:
+        frame, code = self._frame, self._code
         code.emit(_store_imm(frame.result, 0))
-        for node in plan.fmod_ret:
-            self._node(node, rm(0x89, RAX, RBP, frame.result))
+        for node in self._plan.fmod_ret:
+            self.run(node, rm(0x89, RAX, RBP, frame.result))
             code.emit(rm(0x83, 7, RBP, frame.result) + b"\0")
             code.emit_to("after", b"\x0f\x85\0\0\0\0")
 
-    def _load_arguments(self) -> bytes:
+    def leave(self, goal: int) -> None:
+        self._code.emit(rm(0x8B, RBX, RBP, self._frame.rbx) + b"\xc9" + _jump(goal))
+
+    def load_arguments(self) -> None:
         frame = self._frame
         out = b""
         if self._plan.vectors:
@@ -263,30 +240,26 @@ class _Image:
         for place in self._slots:
             if place.register is not None:
                 out += rm(0x8B, place.register, RBP, frame.ctx + 8 * place.slot)
-        return out
+        self._code.emit(out)
 
-    def _call_body(self) -> None:
+    def call_body(self) -> None:
         emit, frame = self._code.emit, self._frame
         for place in self._slots:
             if place.register is None:
                 emit(rm(0x8B, X11, RBP, frame.ctx + 8 * place.slot))
                 emit(rm(0x89, X11, RSP, place.stack))
-        emit(self._load_arguments() + call_address(self._plan.body))
+        self.load_arguments()
+        emit(call_address(self._plan.body))
         emit(rm(0x89, RAX, RBP, frame.result))
         if self._plan.vectors:
             emit(rm(0x89, RDX, RBP, frame.rdx) + _vectors(b"\x29", RBP, frame.results, 2))
 
-    def _begin_return(self) -> None:
-        if self._plan.has_session:
-            word = self._plan.model.slots | IS_RETURN
-            self._code.emit(load_imm(X11, word) + rm(0x89, X11, RBP, self._frame.meta))
-
-    def _load_results(self) -> bytes:
+    def load_results(self) -> None:
         frame = self._frame
         out = rm(0x8B, RAX, RBP, frame.result)
         if self._plan.vectors:
             out += rm(0x8B, RDX, RBP, frame.rdx) + _vectors(b"\x28", RBP, frame.results, 2)
-        return out
+        self._code.emit(out)
 
 
 def _store_imm(at: int, value: int) -> bytes:
