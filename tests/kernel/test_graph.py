@@ -401,6 +401,7 @@ def test_recorded_and_replayed(tmp_path):
     file = tmp_path / "graph.fsr"
     command = [sys.executable, "-m", "fsession"]
     words = ["graph", "--record", str(file), "--depth", "2", *FEW, OPEN, "--comm", "cat"]
+    words += ["--stack", "--objects"]
     done = subprocess.run(
         [*command, *words, "--", "cat", "/etc/hostname"], capture_output=True, text=True
     )
@@ -417,6 +418,8 @@ def test_recorded_and_replayed(tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count(f"{OPEN} by cat/") == len(trees)
     assert shown.stdout.count("} = ") >= len(trees)
+    assert "sys_openat" in shown.stdout.partition(f"{OPEN}(")[0]  # the stack above the root
+    assert "// file = /" in shown.stdout
 
 
 def test_command(host):

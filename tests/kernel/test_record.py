@@ -71,6 +71,20 @@ def test_record_and_replay(tmp_path):
     assert missing["error"] == "ENOENT"
 
 
+def test_frames_of_stacks_keep_their_names(tmp_path):
+    path = str(tmp_path / "trace.fsr")
+    workload = ["sh", "-c", "true < /no/such/file; sleep 0.5; true"]  # it lives to be asked
+    done = command("record", "-o", path, "--stack", "--ustack", OPEN, "--", *workload)
+    assert done.returncode == 0, done.stderr
+    with Recording.open(path) as recording:
+        calls = [call for call in recording if call.args["filename"] == "/no/such/file"]
+    (missing,) = calls
+    kernel, process = (list(map(str, missing.prints[name])) for name in ("kstack", "ustack"))
+    assert any("sys_openat" in frame for frame in kernel)
+    assert not any("bpf_trampoline" in frame or "bpf_prog" in frame for frame in kernel)
+    assert any("(libc.so" in frame for frame in process)
+
+
 def test_a_killed_tracer_leaves_what_it_saw(tmp_path):
     path = tmp_path / "trace.fsr"
     workload = ["sh", "-c", "cat /no/such/file; exec sleep 100"]

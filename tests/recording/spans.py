@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fsession.recording import RecordingWriter
 from fsession.recording.header import Header
+from fsession.recording.names import SeenNames
 from fsession.trace import Field, Form, Layout
 from fsession.trace import graph_record as graph
 from fsession.trace.event import TREE_COUNTS, Function, Summary
@@ -90,14 +91,18 @@ def graph_recording(kernel, *spans):
     return out.getvalue()
 
 
+SYMBOLS = {0xFFFF_8000: "ip_rcv+0x12", 0xFFFF_9000: "tcp_v4_rcv+0x8 [tcp]"}
+
+
 def values_recording(kernel):
-    """Of a graph with ``--expand`` and ``--stack``."""
+    """Of a graph with ``--expand`` and ``--stack``, the addresses named by `SYMBOLS`."""
     field = Field("*skb", Form.TYPED, 232, type=kernel.ids["struct sk_buff"], at_exit=False)
     signature = kernel.signature("icmp_rcv")
     function = Function.of(signature, Layout(1, entry_bytes=field.room), fields=(field,))
     out = io.BytesIO()
     header = Header("graph", "Linux 7.2 arm64", OFFSET_NS, (function,))
-    writer = RecordingWriter(out, header, lambda: SUMMARY)
+    names = SeenNames(header, SYMBOLS.get, lambda pid, address: None)
+    writer = RecordingWriter(out, header, lambda: SUMMARY, names)
     writer.write(span(STACK_NOTE, VALUES_NOTE, graph_record(EXIT, 0, 0, None, 0, 1, words=[7])))
     writer.end(replace(SUMMARY, calls=1, trees=TREES))
     return out.getvalue()

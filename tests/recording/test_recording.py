@@ -14,6 +14,7 @@ from fsession.errors import BadInputError
 from fsession.recording import Recording, RecordingWriter
 from fsession.recording.chunks import chunk_head, chunks
 from fsession.recording.header import Header
+from fsession.recording.names import SeenNames
 from fsession.recording.subset import check_value
 from fsession.trace import Call, Decoder, Field, Form, Function, Layout
 from fsession.trace.graph_record import count_ends
@@ -25,6 +26,7 @@ from .spans import (
     OFFSET_NS,
     RECORDS,
     SUMMARY,
+    SYMBOLS,
     TREES,
     VALUES_NOTE,
     functions,
@@ -286,3 +288,62 @@ def test_a_value_may_be_large_but_not_endless():
     for id, most, message in ((several[1], 16, "4096 bytes"), (several[-1], 4096, "elements")):
         with pytest.raises(BadInputError, match=message):
             check_value(types, id, most)
+
+
+def test_stacks_above_roots_have_names(kernel):
+    (call,) = opened(values_recording(kernel))
+    assert [str(frame) for frame in call.prints["kstack"]] == list(SYMBOLS.values())
+
+
+def stacks_recording(kernel, *rows, symbol=SYMBOLS.get, user=lambda pid, at: None):
+    """Of calls of `set_owner`, each with a span of its own: two frames of the kernel and of the
+    process, and the pointer to a function that is its second argument."""
+    fields = (Field("kstack", Form.KSTACK, 16), Field("ustack", Form.USTACK, 16))
+    layout = Layout(2, exit_bytes=sum(field.room for field in fields))
+    function = Function.of(kernel.signature("set_owner"), layout, fields=fields)
+    out = io.BytesIO()
+    header = Header("trace", "a host", 0, (function,))
+    writer = RecordingWriter(out, header, lambda: SUMMARY, SeenNames(header, symbol, user))
+    for pid, done, frames, user_frames in rows:
+        head = HEADER.pack(1, 2, pid << 32, 0, 0, b"x", 0) + struct.pack("<2Q", 0, done)
+        stacks = [struct.pack("<q2Q", 16, *words) for words in (frames, user_frames)]
+        writer.write(span(head + b"".join(stacks)))
+    return out.getvalue()
+
+
+def test_names_are_written_once_in_front_of_their_records(kernel):
+    row = (7, 0xFFFF_9000, (0xFFFF_8000, 0x1234), (0x40, 0x41))
+    names = {(7, 0x40): "read (libc.so.6)", (8, 0x40): "main", (8, 0x41): "\x1b[2J"}
+    raw = stacks_recording(kernel, row, row, (8, *row[1:]), user=lambda *at: names.get(at))
+    kinds = [chunk.kind for chunk in chunks(io.BytesIO(raw))]
+    assert kinds[2:] == [b"SYMS", b"RECS", b"RECS", b"SYMS", b"RECS"]
+    calls = list(opened(raw))
+    assert [str(call.args["done"]) for call in calls] == [SYMBOLS[0xFFFF_9000]] * 3
+    for call, user in zip(calls, ["read (libc.so.6)", "read (libc.so.6)", "main"], strict=True):
+        assert [str(frame) for frame in call.prints["kstack"]] == ["ip_rcv+0x12", "0x1234"]
+        assert [str(frame) for frame in call.prints["ustack"]] == [user, "0x41"]
+
+
+def test_names_are_forgotten_before_they_are_too_many(kernel, monkeypatch):
+    monkeypatch.setattr("fsession.recording.names._MOST_SEEN", 3)
+    row = (7, 0, (0xFFFF_8000, 0xFFFF_9000), (1, 2))
+    raw = stacks_recording(kernel, row, row)
+    assert [chunk.kind for chunk in chunks(io.BytesIO(raw))].count(b"SYMS") == 2
+
+
+def kernel_names(*rows):
+    return json.dumps({"kernel": rows, "processes": []}).encode()
+
+
+BAD_NAMES = [
+    b"", b"[]", b"{}", b'{"kernel": [], "processes": [[1, 2, 3]]}', b'{"kernel": 5}',
+    kernel_names([1, "\x1b[2J"]), kernel_names([-1, "a"]), kernel_names([1, 2, "a"]),
+    kernel_names([]), kernel_names(["a"]), kernel_names([1.5, "a"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", BAD_NAMES)
+def test_names_that_are_none(kernel, payload):
+    raw = changed(values_recording(kernel), b"SYMS", lambda _: payload)
+    with pytest.raises(BadInputError, match="names can't be read"):
+        list(opened(raw))

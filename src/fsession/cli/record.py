@@ -82,6 +82,7 @@ def _record(
 ) -> int:
     from fsession.recording import RecordingWriter
     from fsession.recording.header import Header
+    from fsession.recording.names import SeenNames
     from fsession.sinks import summary_line
 
     if path == "-":
@@ -90,7 +91,10 @@ def _record(
         if verbose:
             warn(f"strategy {tracer.selection.plan.strategy}: {tracer.selection.plan.reason}")
         header = Header(kind, tracer.host, tracer.wall_offset_ns, tuple(tracer.functions))
-        writer = RecordingWriter(out, header, lambda: tracer.summary)
+        names = None
+        if tracer.has_symbols:
+            names = SeenNames(header, tracer.symbol_at, tracer.user_symbol_at)
+        writer = RecordingWriter(out, header, lambda: tracer.summary, names)
         interrupted = follow(tracer, lambda: _write(tracer, writer), out, process, timeout_s)
         tracer.detach()
         _write(tracer, writer)

@@ -6,9 +6,10 @@
     chunk:  kind 4 letters │ length u32 │ crc32 of the payload u32 │ payload
 
 Little endian. Kinds, in this order: one ``TYPE`` for each set of types (BTF), one ``HEAD`` (JSON:
-`fsession.recording.header`), then ``RECS`` (a span of the ring buffer, as it lay there) and
-``SUMS`` (JSON: the summary until then; the last one says that it is the last). Kinds that a reader
-does not know are skipped. A file is written from its start to its end: cut anywhere behind its
+`fsession.recording.header`), then ``RECS`` (a span of the ring buffer, as it lay there), in front
+of it ``SYMS`` where it has addresses to be named (JSON: `fsession.recording.names`), and ``SUMS``
+(JSON: the summary until then; the last one says that it is the last). Kinds that a reader does not
+know are skipped. A file is written from its start to its end: cut anywhere behind its
 ``HEAD``, it is read up to the cut.
 """
 
@@ -24,11 +25,22 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HEAD", "MAGIC", "RECS", "SUMS", "TYPE", "Chunk", "chunk_head", "chunks", "file_head"]
+__all__ = [
+    "HEAD",
+    "MAGIC",
+    "RECS",
+    "SUMS",
+    "SYMS",
+    "TYPE",
+    "Chunk",
+    "chunk_head",
+    "chunks",
+    "file_head",
+]
 
 MAGIC = b"fsession"
 VERSION = 1
-TYPE, HEAD, RECS, SUMS = b"TYPE", b"HEAD", b"RECS", b"SUMS"
+TYPE, HEAD, RECS, SUMS, SYMS = b"TYPE", b"HEAD", b"RECS", b"SUMS", b"SYMS"
 
 _START = struct.Struct("<8sI")
 _HEAD = struct.Struct("<4sII")

@@ -20,7 +20,7 @@ from fsession.trace.event import TREE_COUNTS
 from fsession.trace.printers import PRINTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from fsession.btf.catalog import Types
 
@@ -95,15 +95,22 @@ def _function(function: Function, types: int, subset: Subset) -> dict[str, Any]:
     }
 
 
-def decode_header(data: bytes, types: Sequence[Types]) -> Header:
-    """Raises `BadInputError` for what can't have been written by `encode_header`."""
+def decode_header(
+    data: bytes, types: Sequence[Types], symbol: Callable[[int], str | None] = lambda _: None
+) -> Header:
+    """`symbol` gives names of the kernel's addresses, when they are asked for.
+
+    Raises `BadInputError` for what can't have been written by `encode_header`.
+    """
     plain = _Plain(_json(data), "header")
     offset = plain.number("wall_offset_ns", -_S64, _S64)
-    functions = tuple(_read_function(item, types) for item in plain.items("functions"))
+    functions = tuple(_read_function(item, types, symbol) for item in plain.items("functions"))
     return Header(plain.text("kind"), plain.text("host"), offset, functions)
 
 
-def _read_function(plain: _Plain, types: Sequence[Types]) -> Function:
+def _read_function(
+    plain: _Plain, types: Sequence[Types], symbol: Callable[[int], str | None]
+) -> Function:
     of = types[plain.number("types", 0, len(types) - 1)]
     params = tuple(_read_param(item, of) for item in plain.items("params"))
     slots = sum(param.slots for param in params)
@@ -127,7 +134,7 @@ def _read_function(plain: _Plain, types: Sequence[Types]) -> Function:
         plain.number("entry_bytes", 0, _MAX_FIELD_BYTES),
     )
     fields = tuple(_read_field(item, of) for item in plain.items("fields"))
-    return Function.of(signature, layout, fields=fields)
+    return Function.of(signature, layout, symbol, fields)
 
 
 def _read_field(plain: _Plain, types: Types) -> Field:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from fsession.btf.catalog import Types
 from fsession.errors import BadInputError
-from fsession.recording.chunks import HEAD, MAGIC, RECS, SUMS, TYPE, Chunk, chunks
+from fsession.recording.chunks import HEAD, MAGIC, RECS, SUMS, SYMS, TYPE, Chunk, chunks
 from fsession.recording.header import decode_header, decode_summary
+from fsession.recording.names import KnownNames
 from fsession.trace import Call, Decoder, Summary
 from fsession.trace.graph_decode import GraphDecoder
 
@@ -47,6 +49,7 @@ class Recording:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._chunks = chunks(file)
+        self._names = KnownNames()
         types: list[Types] = []
         for chunk in self._chunks:
             if not chunk.whole:
@@ -54,7 +57,7 @@ class Recording:
             if chunk.kind == TYPE:
                 types.append(Types.from_bytes(chunk.payload, name="the recording"))
             if chunk.kind == HEAD:
-                self.header = decode_header(chunk.payload, types)
+                self.header = decode_header(chunk.payload, types, self._names.symbol)
                 break
         if not hasattr(self, "header"):
             raise BadInputError("the recording was cut before its first record")
@@ -67,10 +70,19 @@ class Recording:
         """From a span of records to events."""
         what = self.header.functions, self.header.wall_offset_ns
         if self.is_graph:
-            return GraphDecoder(*what).events
+            return GraphDecoder(*what, self._names.symbol).events
         if self.header.kind == "trace":
-            return Decoder(*what).calls
+            calls = Decoder(*what).calls
+            has_symbols = any(one.has_symbols for one in self.functions)
+            return partial(self._named, calls) if has_symbols else calls
         raise BadInputError(f"a recording of '{self.header.kind}' can't be read by this version")
+
+    def _named(
+        self, decode: Callable[[memoryview], Iterable[Call]], span: memoryview
+    ) -> Iterator[Call]:
+        for call in decode(span):
+            self._names.name_user_frames(call)
+            yield call
 
     @property
     def is_graph(self) -> bool:
@@ -138,6 +150,8 @@ class Recording:
             ended = False
             if chunk.kind == RECS:
                 yield memoryview(chunk.payload)[: whole_bytes(chunk)]
+            elif chunk.kind == SYMS and chunk.whole:
+                self._names.add(chunk.payload)
             elif chunk.kind == SUMS and chunk.whole:
                 self._told, ended = decode_summary(chunk.payload)
         self.is_cut = not ended

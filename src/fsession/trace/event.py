@@ -6,8 +6,17 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from fsession.frozen import frozen
-from fsession.trace.fields import Field, field_reader
-from fsession.trace.values import LOST, Unreadable, Value, reader, result_reader
+from fsession.trace.fields import Field, Form, field_reader
+from fsession.trace.values import (
+    LOST,
+    Named,
+    Pointer,
+    Stack,
+    Unreadable,
+    Value,
+    reader,
+    result_reader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +24,10 @@ if TYPE_CHECKING:
     from fsession.trace.record import Layout
     from fsession.trace.signature import Signature
 
-__all__ = ["TREE_COUNTS", "Call", "Function", "Place", "Summary"]
+__all__ = ["TREE_COUNTS", "Call", "Function", "Place", "Summary", "name_user_frames"]
+
+
+_WORD_BYTES = 8
 
 
 @frozen
@@ -35,6 +47,15 @@ class Function:
     readers: tuple[Callable[[bytes | memoryview, int], Value], ...] = ()
     places: tuple[int, ...] = ()
     simple: tuple[tuple[str, int, Callable[[int], Value]], ...] | None = None
+
+    @property
+    def has_symbols(self) -> bool:
+        """Whether its fields may be addresses that have names: stacks, pointers in structs."""
+        forms = (Form.KSTACK, Form.USTACK, Form.SYMBOL)
+        return any(
+            one.form in forms or (one.form is Form.TYPED and one.size > _WORD_BYTES)
+            for one in self.fields
+        )
 
     @classmethod
     def of(
@@ -160,6 +181,17 @@ class Call:
 
 def _string(pointer: int, value: str | Unreadable) -> Value:
     return value if pointer else None
+
+
+def name_user_frames(call: Call, name: Callable[[int], str | None]) -> None:
+    """In the stacks of its process that a call has: frames for which there is a name get it."""
+    for one in call.traced.fields:
+        frames = call.prints.get(one.text) if one.form is Form.USTACK else None
+        if isinstance(frames, Stack):
+            addresses = [at for at in frames if isinstance(at, int)]
+            call.prints[one.text] = Stack(
+                Named(at, found) if (found := name(at)) else Pointer(at) for at in addresses
+            )
 
 
 TREE_COUNTS = ("begun", "ended", "lost_entries", "too_deep", "abandoned", "unpaired")

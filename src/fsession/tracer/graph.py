@@ -178,10 +178,11 @@ class Grapher:
             values=values.parts,
         )
         self._programs = stack.enter_context(programs)
-        self._functions = _Functions(self.selection, values, host.symbol_at)
+        self._symbol = host.symbol_at
+        self._functions = _Functions(self.selection, values, self._symbol)
         self._wall_offset_ns = wall_offset_ns()
         self._record_bytes = programs.record_bytes
-        self._decoder = GraphDecoder(self._functions, self._wall_offset_ns, host.symbol_at)
+        self._decoder = GraphDecoder(self._functions, self._wall_offset_ns, self._symbol)
         ring = programs.maps[GRAPH_RING_MAP]
         self._ring = stack.enter_context(host.ring_buffer(ring, self._keep))
         programs.attach()
@@ -244,6 +245,19 @@ class Grapher:
     def functions(self) -> list[Function]:
         """Those of the graph, in the order of their indices in records."""
         return [self._functions[index] for index in range(len(self.selection.nodes))]
+
+    @property
+    def has_symbols(self) -> bool:
+        """Whether the records have addresses to be named, beside those of arguments."""
+        return self._root_stacks or any(function.has_symbols for function in self.functions)
+
+    def symbol_at(self, address: int) -> str | None:
+        """The name of an address of the kernel, ``icmp_rcv+0x12``."""
+        return self._symbol(address)
+
+    def user_symbol_at(self, _pid: int, _address: int) -> str | None:
+        """Graphs have no stacks of processes."""
+        return None
 
     @property
     def wall_offset_ns(self) -> int:

@@ -12,11 +12,12 @@ makes the programs and decodes what they send. Whoever has an event loop of his 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Self, Unpack
 
 from fsession.errors import BadInputError
-from fsession.trace import RING_MAP, SAVED_ENTRIES, Call, Counts, Decoder, Form, Function, Summary
-from fsession.trace.values import Named, Pointer, Stack
+from fsession.trace import RING_MAP, SAVED_ENTRIES, Call, Counts, Decoder, Function, Summary
+from fsession.trace.event import name_user_frames
 from fsession.tracer.here import this_kernel, wall_offset_ns
 from fsession.tracer.programs import CallCode, Programs
 from fsession.tracer.selection import Group, Selection, select
@@ -125,7 +126,8 @@ class Tracer:
         code = CallCode(self._ring_bytes, self._saved_entries)
         programs = Programs(host, self.selection, groups, code)
         self._programs = stack.enter_context(programs)
-        self._functions = _Functions(self.selection, groups, self._places(host, stack))
+        self._symbol = self._places(host, stack)
+        self._functions = _Functions(self.selection, groups, self._symbol)
         self._wall_offset_ns = wall_offset_ns()
         self._decoder = Decoder(self._functions, self._wall_offset_ns)
         self._ring = stack.enter_context(host.ring_buffer(programs.maps[RING_MAP], _unused))
@@ -141,20 +143,17 @@ class Tracer:
 
         return places(host, stack.enter_context(SourceLines(self._vmlinux)))
 
-    def _name_user_stacks(self, call: Call) -> None:
-        """While its process is there, to ask what its addresses are."""
+    def symbol_at(self, address: int) -> str | None:
+        """The name of an address of the kernel, ``icmp_rcv+0x12``."""
+        return self._symbol(address)
+
+    def user_symbol_at(self, pid: int, address: int) -> str | None:
+        """The name of an address of a process that is there: ``read+0x1a (libc.so.6)``."""
         if self._user_symbols is None:
             from fsession.kernel.user_symbols import UserSymbols
 
             self._user_symbols = UserSymbols()
-        for field in call.traced.fields:
-            frames = call.prints.get(field.text)
-            if field.form is Form.USTACK and isinstance(frames, Stack):
-                addresses = [at for at in frames if isinstance(at, int)]
-                names = [(at, self._user_symbols.name(call.pid, at)) for at in addresses]
-                call.prints[field.text] = Stack(
-                    Named(at, name) if name else Pointer(at) for at, name in names
-                )
+        return self._user_symbols.name(pid, address)
 
     def fileno(self) -> int:
         """Readable when there may be something to `read`."""
@@ -185,7 +184,7 @@ class Tracer:
         self._received += len(calls)
         if self._wishes.has_user_stacks:
             for call in calls:
-                self._name_user_stacks(call)
+                name_user_frames(call, partial(self.user_symbol_at, call.pid))
         return calls
 
     def read_raw(self) -> bytes:
@@ -203,6 +202,11 @@ class Tracer:
     def functions(self) -> list[Function]:
         """Those that are traced, in the order of their indices in records."""
         return [self._functions[index] for index in range(len(self.selection.targets))]
+
+    @property
+    def has_symbols(self) -> bool:
+        """Whether the records have addresses to be named, beside those of arguments."""
+        return any(function.has_symbols for function in self.functions)
 
     @property
     def wall_offset_ns(self) -> int:
