@@ -74,7 +74,9 @@ def test_record_and_replay(tmp_path):
 def test_frames_of_stacks_keep_their_names(tmp_path):
     path = str(tmp_path / "trace.fsr")
     workload = ["sh", "-c", "true < /no/such/file; sleep 0.5; true"]  # it lives to be asked
-    done = command("record", "-o", path, "--stack", "--ustack", OPEN, "--", *workload)
+    done = command(
+        "record", "-o", path, "--stack", "--ustack", "--comm", "sh", OPEN, "--", *workload
+    )
     assert done.returncode == 0, done.stderr
     with Recording.open(path) as recording:
         calls = [call for call in recording if call.args["filename"] == "/no/such/file"]

@@ -247,15 +247,19 @@ def _load(
     return KernelProgram(fd, request.name)
 
 
-_last_encoded: tuple[tuple[Insn, ...], bytes] = ((), b"")
+_MOST_ENCODED = 64
+_encoded_before: dict[int, tuple[tuple[Insn, ...], bytes]] = {}
 
 
 def _encoded(insns: tuple[Insn, ...]) -> bytes:
-    """Their bytes. The same tuple is loaded for one function after another: encoded once."""
-    global _last_encoded
-    if _last_encoded[0] is not insns:
-        _last_encoded = (insns, encode(insns))
-    return _last_encoded[1]
+    """Their bytes. The same tuples are loaded for one function after another, those of an entry and
+    of an exit in turn: encoded once each."""
+    known = _encoded_before.get(id(insns))
+    if known is None:
+        if len(_encoded_before) >= _MOST_ENCODED:
+            _encoded_before.clear()
+        known = _encoded_before[id(insns)] = (insns, encode(insns))  # kept: its id stays its own
+    return known[1]
 
 
 def _load_with_log(

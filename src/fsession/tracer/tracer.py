@@ -127,6 +127,10 @@ class Tracer:
         programs = Programs(host, self.selection, groups, code)
         self._programs = stack.enter_context(programs)
         self._symbol = self._places(host, stack)
+        if self._wishes.has_user_stacks:  # before there are any: a process may end soon
+            from fsession.kernel.user_symbols import UserSymbols
+
+            self._user_symbols = UserSymbols()
         self._functions = _Functions(self.selection, groups, self._symbol)
         self._wall_offset_ns = wall_offset_ns()
         self._decoder = Decoder(self._functions, self._wall_offset_ns)
@@ -149,11 +153,7 @@ class Tracer:
 
     def user_symbol_at(self, pid: int, address: int) -> str | None:
         """The name of an address of a process that is there: ``read+0x1a (libc.so.6)``."""
-        if self._user_symbols is None:
-            from fsession.kernel.user_symbols import UserSymbols
-
-            self._user_symbols = UserSymbols()
-        return self._user_symbols.name(pid, address)
+        return self._user_symbols.name(pid, address) if self._user_symbols else None
 
     def fileno(self) -> int:
         """Readable when there may be something to `read`."""
