@@ -18,25 +18,39 @@ SOURCE = """
 long add(long a, long b) { return a + b; }
 double scaled(long a, double b) { return a * b; }
 long twice(long a) { return add(a, a); }
-__attribute__((patchable_function_entry(0))) long plain(long a) { return a; }
+#ifdef CALLS
+__attribute__((no_instrument_function))
+#else
+__attribute__((patchable_function_entry(0)))
+#endif
+long plain(long a) { return a; }
 """
 SESSION = AttachType.TRACE_FSESSION
+_FENTRY = ("-pg", "-mfentry", "-DCALLS")
+_BRANCH = "-fcf-protection=branch"
 COMPILERS = [
     ("gcc", ()),
-    ("gcc", ("-fcf-protection=branch",)),
+    ("gcc", (_BRANCH,)),
+    ("gcc", _FENTRY),
+    ("gcc", (*_FENTRY, _BRANCH)),
     ("clang", ()),
+    ("clang", _FENTRY),
 ]
 
 
-@pytest.fixture(params=COMPILERS, ids=["gcc", "gcc with endbr64", "clang"])
+@pytest.fixture(params=COMPILERS, ids=lambda row: " ".join([row[0], *row[1]]))
 def library(request, tmp_path):
     compiler, flags = request.param
     if shutil.which(compiler) is None:
         pytest.skip(f"there is no {compiler}")
     source, out = tmp_path / "lib.c", tmp_path / "lib.so"
     source.write_text(SOURCE)
-    count = "2" if "aarch64" in sys.implementation._multiarch else "5"
-    command = [compiler, "-O2", "-shared", "-fPIC", f"-fpatchable-function-entry={count}"]
+    on_arm64 = "aarch64" in sys.implementation._multiarch
+    command = [compiler, "-O2", "-shared", "-fPIC"]
+    if "-mfentry" not in flags:
+        command.append(f"-fpatchable-function-entry={2 if on_arm64 else 5}")
+    elif on_arm64:
+        pytest.skip("compilers have -mfentry for x86")
     subprocess.run([*command, *flags, "-o", str(out), str(source)], check=True)
     return str(out)
 

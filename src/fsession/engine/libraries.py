@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsession.btf.model import func_model
 from fsession.engine.functions import argument_values, cut_result, native_function
-from fsession.engine.native import images
+from fsession.engine.memory import probe_read
+from fsession.engine.native import architecture, images
 from fsession.engine.trampoline import Trampoline, standing_at
 from fsession.errors import AttachError, NotFoundError
 
@@ -32,7 +34,8 @@ _RETURNS_TWICE_OR_NEVER = frozenset(
 
 
 class LibraryFunction:
-    """A function compiled with ``-fpatchable-function-entry`` or ``-mnop-mcount``.
+    """A function compiled with ``-fpatchable-function-entry`` or ``-pg -mfentry``, with its calls
+    or with nops for them.
 
     Its prototype is what it was declared as, here or in debug info; a wrong one gives wrong words.
     Vector registers are kept, so floating point arguments and results pass, but programs do not see
@@ -61,7 +64,8 @@ class LibraryFunction:
         if left is not None and left.take_over(self.model, graveyard):
             return left
         made = Trampoline(self.name, self.address, self._nops, self.model, graveyard)
-        first, last = self.address >> 3, self.address + len(self._nops) - 1 >> 3
+        last = self.address + architecture().ENTRY_BYTES - 1
+        first, last = self.address >> 3, last >> 3
         if first != last or len(set(self._nops)) == 1:
             made.alone = _only_thread
         return made
@@ -79,8 +83,25 @@ def _patchable(start: int) -> tuple[int, bytes] | None:
         left = standing_at(start + offset)
         if left is not None:
             return offset, left.original
-    found: tuple[int, bytes] | None = images().nop_shapes(ctypes.string_at(start, _HEAD_BYTES))
-    return found
+    code = ctypes.string_at(start, _HEAD_BYTES)
+    found: tuple[int, bytes] | None = images().nop_shapes(code)
+    return found or _call_of_fentry(start, code)
+
+
+def _call_of_fentry(start: int, code: bytes) -> tuple[int, bytes] | None:
+    """As `_patchable`, of a call that ``-pg -mfentry`` made; it is left out while programs are
+    attached."""
+    call = images().entry_call(code, start, probe_read)
+    return call[:2] if call and call[2] == _fentry() else None
+
+
+@cache
+def _fentry() -> int | None:
+    """Where the C library's function is; attributes with such names are no symbols for ctypes."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None)["__fentry__"], ctypes.c_void_p).value
+    except AttributeError:
+        return None
 
 
 def _only_thread() -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fsession.engine.jit.code import place, write_code
 from fsession.engine.jit.plan import Node, Plan
 from fsession.engine.memory import Block, peek, poke
-from fsession.engine.native import images
+from fsession.engine.native import architecture, images
 from fsession.engine.threads import GONE, INSIDE, threads
 from fsession.engine.unwind import watch
 from fsession.errors import KernelError
@@ -181,7 +181,7 @@ class Trampoline:
         if not self._attached:
             poke(self._slot.address, 8, self._to_body)
             if self.alone is None:
-                write_code(self.entry, self._original)
+                write_code(self.entry, self._original[: architecture().ENTRY_BYTES])
                 self._redirected = False
                 _alive.pop(self.entry, None)
             self._image = None

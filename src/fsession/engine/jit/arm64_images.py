@@ -38,12 +38,13 @@ from fsession.engine.unwind import Rules, advance, define_cfa, offset
 
 if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
-    from fsession.engine.jit.plan import Node
+    from fsession.engine.jit.plan import Node, Read
 
 __all__ = [
     "FRAME_OF_CONTEXT",
     "REACH",
     "adapter",
+    "entry_call",
     "entry_jump",
     "image",
     "nop_shapes",
@@ -79,6 +80,11 @@ def nop_shapes(data: bytes) -> tuple[int, bytes] | None:
     """Offset and bytes of the patchable place at a function's start; None if there is none."""
     at = 4 if data.startswith(_BTI_C) else 0
     return (at, _NOP) if data[at : at + 4] == _NOP else None
+
+
+def entry_call(data: bytes, start: int, read: Read) -> tuple[int, bytes, int] | None:
+    """Compilers put no call before a function's prologue here."""
+    return None
 
 
 def entry_jump(at: int, goal: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fsession.frozen import frozen
@@ -9,7 +10,10 @@ from fsession.frozen import frozen
 if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
 
-__all__ = ["IS_RETURN", "Node", "Place", "Plan", "Stub", "places"]
+__all__ = ["IS_RETURN", "Node", "Place", "Plan", "Read", "Stub", "places"]
+
+Read = Callable[[int, int], "bytes | None"]
+"""The bytes at an address, of so many; None where there is no memory."""
 
 IS_RETURN = 1 << 63
 _INDEX_SHIFT = 8

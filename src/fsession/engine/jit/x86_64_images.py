@@ -35,12 +35,13 @@ from fsession.engine.unwind import Rules, advance, define_cfa, offset
 
 if TYPE_CHECKING:
     from fsession.btf.model import FuncModel
-    from fsession.engine.jit.plan import Node
+    from fsession.engine.jit.plan import Node, Read
 
 __all__ = [
     "FRAME_OF_CONTEXT",
     "REACH",
     "adapter",
+    "entry_call",
     "entry_jump",
     "image",
     "nop_shapes",
@@ -57,6 +58,7 @@ address where the function returns to."""
 _FROM_STACK = 16  # of the frame pointer: its caller's stack arguments
 _RUNS, _MISSES = 8, 16
 _NOP5 = bytes.fromhex("0f1f440008"), bytes.fromhex("0f1f440000")
+_STUB_BYTES = 16
 _ENDBR64 = bytes.fromhex("f30f1efa")
 
 
@@ -65,6 +67,29 @@ def nop_shapes(data: bytes) -> tuple[int, bytes] | None:
     at = 4 if data.startswith(_ENDBR64) else 0
     found = data[at : at + 5]
     return (at, found) if found in (*_NOP5, b"\x90" * 5) else None
+
+
+def entry_call(data: bytes, start: int, read: Read) -> tuple[int, bytes, int] | None:
+    """Offset and bytes of a call at a function's start, and where it goes: by a word (gcc), or by a
+    linker's stub and its word (clang)."""
+    at = 4 if data.startswith(_ENDBR64) else 0
+    size = {b"\xff\x15": 6, b"\xe8": 5}.get(data[at : at + (1 if data[at] == 0xE8 else 2)], 0)
+    if not size:
+        return None
+    goal = start + at + size + _s32(data, at + size - 4)
+    if size == 5:
+        stub = read(goal, _STUB_BYTES) or bytes(_STUB_BYTES)
+        skipped = 4 if stub.startswith(_ENDBR64) else 0
+        skipped += stub[skipped] == 0xF2  # bnd
+        if stub[skipped : skipped + 2] != b"\xff\x25":
+            return None
+        goal += skipped + 6 + _s32(stub, skipped + 2)
+    word = read(goal, 8)
+    return (at, data[at : at + size], int.from_bytes(word, "little")) if word else None
+
+
+def _s32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little", signed=True)
 
 
 def entry_jump(at: int, goal: int) -> bytes:
