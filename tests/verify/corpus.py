@@ -10,9 +10,9 @@ A file of ``corpus/`` is a row of programs::
 ``@`` names section and options: ``fentry.s/…`` is sleepable, ``license MIT``, ``functions``: the
 program's own are known by BTF, so that they may be called back. ``map[fd:N]`` is a map of `MAPS`,
 ``call @name`` a kernel function (``name_impl``, with more arguments, where there is none),
-``ksym:name`` a variable of the kernel, ``type:name`` the number of a struct. ``confirmed.json`` has
-for each program and kernel the telling words of its verifier, "" for accepted;
-scripts/verify_corpus.py asks the kernels anew.
+``ksym:name`` a variable of the kernel, ``type:name`` the number of a struct, ``own:name`` that of
+one of the program's own. ``confirmed.json`` has for each program and kernel the telling words of
+its verifier, "" for accepted; scripts/verify_corpus.py asks the kernels anew.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from fsession.btf.encode import Builder
 from fsession.btf.types import (
+    DeclTag,
     Func,
     FuncProto,
     Int,
@@ -95,7 +96,42 @@ def _value_types() -> tuple[Types, dict[str, TypeId]]:
     proto = build.add(FuncProto(half, (Param("word", word),)))
     functions = {name: build.add(Func(name, proto)) for name in ("program", "function")}
     ids = {name: build.add(Struct(name, size, parts)) for name, (size, parts) in values.items()}
+    ids |= _graph_types(build, word, half, lock)
     return build.types("values"), {"int": half, **functions, **ids}
+
+
+def _graph_types(build: Builder, word: TypeId, half: TypeId, lock: TypeId) -> dict[str, TypeId]:
+    """Objects of the program's own that are in lists and trees, and values that hold those."""
+
+    def opaque(name: str, count: int) -> TypeId:
+        parts = tuple(Member(f"part{at}", word, 64 * at) for at in range(count))
+        return build.add(Struct(name, 8 * count, parts))
+
+    head, node = opaque("bpf_list_head", 2), opaque("bpf_list_node", 3)
+    root, rb_node = opaque("bpf_rb_root", 2), opaque("bpf_rb_node", 4)
+    count = build.add(Struct("bpf_refcount", 4, (Member("count", half, 0),)))
+
+    def holding(name: str, part: TypeId, size: int, last: TypeId) -> TypeId:
+        """A number, a node and another number or a count."""
+        parts = Member("number", word, 0), Member("node", part, 64), Member("more", last, 8 * size)
+        return build.add(Struct(name, size + 8, parts))
+
+    plain = Member("number", word, 0), Member("more", word, 64)
+    ids = {
+        "plain": build.add(Struct("plain", 16, plain)),
+        "item": holding("item", node, 32, word),
+        "leaf": holding("leaf", rb_node, 40, word),
+        "shared": holding("shared", rb_node, 40, count),
+    }
+    for value, part, of in (
+        ("listed", head, "item"),
+        ("tree", root, "leaf"),
+        ("bush", root, "shared"),
+    ):
+        parts = (Member("lock", lock, 0), Member("root", part, 64), Member("number", word, 192))
+        ids[value] = build.add(Struct(value, 32, parts))
+        build.add(DeclTag(f"contains:{of}:node", ids[value], 1))
+    return ids
 
 
 VALUE_TYPES, _ID_OF = _value_types()
@@ -114,6 +150,10 @@ MAPS |= {
     14: _typed(MapType.ARRAY, "locks", 1),
     15: _typed(MapType.HASH, "timers", 16),
     16: _typed(MapType.HASH, "queued", 16),
+    17: _typed(MapType.ARRAY, "listed", 1),
+    18: _typed(MapType.ARRAY, "tree", 1),
+    19: _typed(MapType.ARRAY, "bush", 1),
+    20: _typed(MapType.HASH, "listed", 4),
 }
 
 _SECTIONS = {
@@ -178,6 +218,7 @@ def _with_ids(text: str, types: Types, *, old: bool) -> str:
     def struct(match: re.Match[str]) -> str:
         return str(types.id_of(match[1], Struct))
 
+    text = re.sub(r"own:(\w+)", lambda match: str(_ID_OF[match[1]]), text)
     text = re.sub(r"call @(\w+)", numbered, text)
     text = re.sub(r"ksym:(\w+)", variable, text)
     return re.sub(r"type:(\w+)", struct, text)

@@ -10,7 +10,7 @@ from fsession.verify.problem import RefusedError
 from fsession.verify.ranges import constant
 from fsession.verify.show import kind_text
 from fsession.verify.special import check_plain
-from fsession.verify.state import Kind, Reg, scalar
+from fsession.verify.state import Flag, Kind, Reg, scalar
 
 if TYPE_CHECKING:
     from fsession.isa.insn import Insn
@@ -92,7 +92,7 @@ def _check_atomic_target(walk: Walk, state: State, insn: Insn, size: int) -> Reg
     target = walk.readable(state, insn.dst)
     if target.kind == Kind.MAP_VALUE:
         check_plain(walk.fields(target.aux), insn.dst, target, insn.off, size)
-    if target.kind in (Kind.CTX, Kind.BTF):
+    if target.kind == Kind.CTX or (target.kind == Kind.BTF and not target.flags & Flag.ALLOC):
         raise RefusedError(
             f"BPF_ATOMIC stores into R{insn.dst} {kind_text(target)} is not allowed",
             regs=(insn.dst,),

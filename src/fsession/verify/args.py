@@ -184,7 +184,7 @@ def check_struct(walk: Walk, state: State, number: int, name: str) -> Reg:
     reg = walk.readable(state, number)
     if reg.kind != Kind.BTF or reg.may_be_null or reg.flags & (Flag.UNTRUSTED | Flag.USER):
         raise wrong_type(number, reg, "ptr_, trusted_ptr_, rcu_ptr_")
-    if reg.flags & Flag.PERCPU:
+    if reg.flags & (Flag.PERCPU | Flag.ALLOC):
         raise wrong_type(number, reg, "ptr_, trusted_ptr_, rcu_ptr_")
     if reg.range.mask:
         raise RefusedError(f"variable {kind_text(reg)} access var_off", regs=(number,))

@@ -179,7 +179,8 @@ class HelperCall:
         self.timer_of = reg.aux
 
     def socket(self, number: int, reg: Reg, arg: Arg) -> None:
-        if reg.kind != Kind.BTF or reg.flags & (Flag.UNTRUSTED | Flag.MAYBE_NULL | Flag.USER):
+        bad = Flag.UNTRUSTED | Flag.MAYBE_NULL | Flag.USER | Flag.ALLOC
+        if reg.kind != Kind.BTF or reg.flags & bad:
             raise wrong_type(number, reg, "sock_common, sock, tcp_sock, xdp_sock, ptr_")
         if not struct_fits(reg.aux, reg.off, "sock_common"):
             raise RefusedError(

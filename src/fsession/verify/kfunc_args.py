@@ -185,7 +185,8 @@ def _check_struct(
     off = reg.off + reg.range.smin
     if reg.range.mask or (off and (target.has(KfuncFlag.RELEASE))):
         raise RefusedError(f"R{number} must have zero offset when passed to release func")
-    if off < 0 or not struct_fits(reg.aux, off, struct.name):
+    other = reg.flags & Flag.ALLOC or not struct_fits(reg.aux, off, struct.name)
+    if off < 0 or other:
         raise RefusedError(
             f"kernel function {target.name} args#{number - 1} expected pointer to STRUCT "
             f"{struct.name} but R{number} has a pointer to STRUCT {reg.aux.name}",

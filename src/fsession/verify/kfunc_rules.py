@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Struct, TypeId
-from fsession.verify import dynptrs, iterators
+from fsession.verify import dynptrs, iterators, objects
 from fsession.verify.callbacks import value_args
 from fsession.verify.kfunc_args import KfuncTarget, check_args
 from fsession.verify.places import check_field
@@ -167,6 +167,11 @@ SPECIAL: dict[str, Callable[[Walk, State, KfuncTarget], Reg]] = {
     "bpf_rcu_read_unlock": _rcu_unlock,
     "bpf_preempt_disable": _preempt_disable,
     "bpf_preempt_enable": _preempt_enable,
+    **dict.fromkeys(("bpf_obj_new", "bpf_obj_new_impl"), objects.new),
+    **dict.fromkeys(("bpf_obj_drop", "bpf_obj_drop_impl"), objects.drop),
+    **dict.fromkeys(("bpf_list_push_front", "bpf_list_push_front_impl"), objects.push),
+    **dict.fromkeys(("bpf_list_push_back", "bpf_list_push_back_impl"), objects.push),
+    **dict.fromkeys(("bpf_list_pop_front", "bpf_list_pop_back"), objects.pop),
     "bpf_wq_init": _work_init,
     "bpf_wq_set_callback": _work_callback,
     "bpf_wq_set_callback_impl": _work_callback,

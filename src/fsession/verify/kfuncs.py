@@ -42,7 +42,7 @@ def is_iter_next(walk_types: Types | None, insn: Insn) -> bool:
 def call_kfunc(walk: Walk, state: State, insn: Insn) -> int:
     """Check one call; r0 is the result, r1 to r5 are gone."""
     target = _find(walk, insn)
-    if not (target.name.startswith("bpf_iter_num_") and walk.limits.version >= _COUNTS_UNDER_LOCK):
+    if not _may_hold_lock(walk, target.name):
         check_no_lock(state)
     _check_place(walk, state, target)
     regs = state.frame.regs
@@ -59,6 +59,11 @@ def call_kfunc(walk: Walk, state: State, insn: Insn) -> int:
     regs[1:6] = [NOT_INIT] * 5
     regs[0] = result
     return state.at + 1
+
+
+def _may_hold_lock(walk: Walk, name: str) -> bool:
+    counts = name.startswith("bpf_iter_num_") and walk.limits.version >= _COUNTS_UNDER_LOCK
+    return counts or name.startswith("bpf_list_")
 
 
 def _find(walk: Walk, insn: Insn) -> KfuncTarget:

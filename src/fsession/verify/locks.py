@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsession.verify.problem import NotJudgedError, RefusedError
+from fsession.verify.ranges import UNKNOWN
+from fsession.verify.state import Flag, Kind, Reg
 
 if TYPE_CHECKING:
-    from fsession.verify.state import Reg, State
+    from fsession.verify.state import State
 
 __all__ = ["check_no_lock", "lock", "unlock"]
 
@@ -39,3 +41,8 @@ def unlock(state: State, reg: Reg) -> None:
             regs=(1,),
         )
     state.lock = 0
+
+    def taken_back(reg: Reg) -> Reg:
+        return Reg(Kind.SCALAR, UNKNOWN) if reg.flags & Flag.BORROWED else reg
+
+    state.change(taken_back)

@@ -9,6 +9,7 @@ from fsession.verify import stack
 from fsession.verify.context import load_context
 from fsession.verify.kept import load_kept, store_kept
 from fsession.verify.map_fields import load_field, struct_of_map
+from fsession.verify.objects import access_object
 from fsession.verify.problem import RefusedError
 from fsession.verify.prune import need
 from fsession.verify.ranges import UNKNOWN, Range, constant, sign_extended, unsigned_range
@@ -43,6 +44,8 @@ def load(walk: Walk, state: State, number: int, off: int, size: int) -> Reg:
     if kind == Kind.CTX:
         return load_context(walk, state, number, reg, off, size)
     _check_usable(walk, number, reg)
+    if kind == Kind.BTF and reg.flags & Flag.ALLOC:
+        return access_object(walk, state, number, reg, off, size)
     if kind == Kind.BTF:
         return load_member(walk, state, number, reg, off, size)
     if kind == Kind.MAP_VALUE:
@@ -87,6 +90,10 @@ def store(
     if kind == Kind.MAP:
         name = struct_of_map(reg.aux.type) or "the map"
         raise RefusedError(f"only read from {name} is supported", regs=(number,))
+    if kind == Kind.BTF and reg.flags & Flag.ALLOC:
+        walk.note_kind(state.at, kind)
+        access_object(walk, state, number, reg, off, size)
+        return
     if kind == Kind.BTF:
         raise RefusedError("only read is supported", advice="kernel memory is not written to")
     if reg.flags & Flag.RDONLY:

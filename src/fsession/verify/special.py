@@ -1,4 +1,4 @@
-"""Fields of map values with rules of their own: locks, timers, work, and pointers that are kept.
+"""Fields of map values with rules of their own: locks, timers, work, lists, pointers that are kept.
 
 Loads and stores leave locks and timers alone; of a kept pointer (kptr) they take the whole. What
 refers to a field is found by the map's type; `Field.kind` is the name that messages have.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsession.btf.types import Array, Ptr, Struct, TypeTag, Union
+from fsession.btf.types import Array, DeclTag, Ptr, Struct, TypeTag, Union
 from fsession.uapi import MapType
 from fsession.verify.problem import NotJudgedError, RefusedError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEPT",
+    "LIST",
     "LOCK",
     "LOOSE",
     "TIMER",
@@ -31,10 +32,10 @@ __all__ = [
 ]
 
 LOCK, TIMER, WORK = "bpf_spin_lock", "bpf_timer", "bpf_wq"
-KEPT, LOOSE = "kptr", "kptr_untrusted"
-_SIZES = {LOCK: 4, TIMER: 16, WORK: 16}
+KEPT, LOOSE, LIST = "kptr", "kptr_untrusted", "bpf_list_head"
+_SIZES = {LOCK: 4, TIMER: 16, WORK: 16, LIST: 16}
 _NOT_JUDGED = (
-    "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
+    "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
     "bpf_task_work", "bpf_res_spin_lock",
 )  # fmt: skip
 _DEPTH = 16
@@ -43,6 +44,7 @@ _MAPS = {
     LOCK: _STORED | {MapType.TASK_STORAGE, MapType.CGRP_STORAGE},
     TIMER: _STORED | {MapType.LRU_HASH},
     WORK: _STORED | {MapType.LRU_HASH},
+    LIST: _STORED | {MapType.LRU_HASH},
     KEPT: _STORED | {MapType.LRU_HASH},
     LOOSE: _STORED | {MapType.LRU_HASH},
 }
@@ -51,7 +53,8 @@ _ACCESS_RIGHTS = 1 << 7 | 1 << 8  # BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG
 
 
 class Field(NamedTuple):
-    """`size` bytes at `off`. Of a pointer `struct` is the name of what it points to."""
+    """`size` bytes at `off`. Of a pointer `struct` is the name of what it points to, of a list what
+    it holds and the name of the node in it, with a colon between."""
 
     kind: str
     off: int
@@ -101,10 +104,24 @@ def _collect(
         if kind.name in _NOT_JUDGED or depth > _DEPTH:
             raise _not_judged(spec, kind.name or "structure that is too deep")
         before = len(found)
-        for member in kind.members:
-            _collect(spec, types, member.type, off + member.bit_offset // 8, found, depth + 1)
+        for index, member in enumerate(kind.members):
+            at = off + member.bit_offset // 8
+            if types.name_of(types.strip(member.type)) == LIST:
+                found.append(Field(LIST, at, _SIZES[LIST], _held_by(spec, types, id, index)))
+                continue
+            _collect(spec, types, member.type, at, found, depth + 1)
         if isinstance(kind, Union) and len(found) > before:
             raise _not_judged(spec, f"{found[-1].kind} in a union")
+
+
+def _held_by(spec: MapSpec, types: Types, holder: TypeId, index: int) -> str:
+    """What the tag of a list says: ``contains:STRUCT:MEMBER``."""
+    for tag in types:
+        if isinstance(tag, DeclTag) and (tag.type, tag.component) == (holder, index):
+            word, _, rest = tag.name.partition(":")
+            if word == "contains":
+                return rest
+    raise _not_judged(spec, f"{LIST} of what is not said")
 
 
 def _collect_pointer(spec: MapSpec, types: Types, kind: Ptr, off: int, found: list[Field]) -> None:

@@ -72,6 +72,7 @@ class Flag(IntFlag):
     RINGBUF = 64
     ALLOC = 128
     USER = 256
+    BORROWED = 512  # of an object in a list, while its lock is held
 
 
 class Byte(IntEnum):
