@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsession.attach.split import split
+from fsession.attach.split import NOT_LOADED, loaded_words, split
 from fsession.attach.table import Table
 from fsession.btf.encode import Builder
 from fsession.btf.types import Func, FuncProto, Int, Param, Ptr
@@ -271,3 +271,11 @@ def test_other_relocations_are_kept():
     assert [reloc.name for reloc in kept] == ["bpf_get_kmem_cache", "jiffies"]
     assert at[kept[0].at].is_kfunc_call
     assert at[kept[1].at].is_lddw
+
+
+def test_programs_that_do_not_load_the_result_have_the_same_halves_for_all_functions():
+    plain = program(ldx(DW, R2, R1, 8), mov(R0, R2), exit_())
+    assert loaded_words(plain) == {1}
+    assert split(plain, TABLE, 0) == split(plain, TABLE, 2) == split(plain, TABLE, NOT_LOADED)
+    assert split(plain, TABLE, 1).entry != split(plain, TABLE, NOT_LOADED).entry
+    assert loaded_words(program(ZERO, exit_())) == frozenset()

@@ -11,7 +11,7 @@ from fsession.attach.attachment import ALREADY, Attachment, attach_error
 from fsession.attach.native import recursion_misses
 from fsession.attach.plan import Strategy
 from fsession.attach.prepared import Left, Loader, Programs
-from fsession.attach.split import split
+from fsession.attach.split import NOT_LOADED, loaded_words, split
 from fsession.attach.table import Table
 from fsession.errors import AttachError, InternalError, KernelError
 from fsession.uapi import AttachType
@@ -61,6 +61,7 @@ class Pairs(Programs):
     def _load(self) -> None:
         left = Left(len(self.targets), self._refused)
         targets, programs = [], []
+        self._words: dict[int, frozenset[int]] = {}
         self._halves: dict[tuple[int, int], tuple[ProgramSpec, Loader, Loader]] = {}
         with ExitStack() as stack:
             raw = stack.enter_context(self._host.create_map(self._table.map_spec()))
@@ -83,15 +84,19 @@ class Pairs(Programs):
         return [entry, exit]
 
     def _loaders_for(self, target: Target, raw: Map) -> tuple[Loader, Loader]:
-        """Of the halves of one program for functions of so many argument words: those are the same
-        for all."""
+        """Of the halves of one program, which are the same for all functions, or for those of as
+        many argument words if it loads what may be the return value."""
         spec = self._each(target) if self._each else self._spec
-        known = self._halves.get((target.slots, id(spec)))
+        words = self._words.get(id(spec))
+        if words is None:
+            words = self._words[id(spec)] = loaded_words(spec)
+        slots = target.slots if target.slots in words else NOT_LOADED
+        known = self._halves.get((slots, id(spec)))
         if known is None:
-            halves = split(spec, self._table, target.slots)
+            halves = split(spec, self._table, slots)
             maps = {**self._maps, self._table.name: raw}
             entry, exit = (Loader(half, self._host, maps) for half in (halves.entry, halves.exit))
-            known = self._halves[target.slots, id(spec)] = (spec, entry, exit)
+            known = self._halves[slots, id(spec)] = (spec, entry, exit)
         return known[1:]
 
     def attach(self, cookie: int = 0, cookies: Sequence[int] | None = None) -> Attachment:

@@ -53,10 +53,13 @@ if TYPE_CHECKING:
     from fsession.isa.insn import Insn
     from fsession.spec import MapSpec, ProgramSpec, Reloc
 
-__all__ = ["Split", "split"]
+__all__ = ["NOT_LOADED", "Split", "loaded_words", "split"]
 
 IS_RETURN = "bpf_session_is_return"
 COOKIE = "bpf_session_cookie"
+
+NOT_LOADED = -1
+"""As the word of the return value: of a program that does not load it from the context."""
 
 _MAX_STACK = 512
 _COOKIE_FUNCTION = "fsession_cookie"
@@ -89,6 +92,14 @@ def split(spec: ProgramSpec, table: Table, return_slot: int) -> Split:
     entry = _Side(AttachType.TRACE_FENTRY, 0, return_slot)
     exit = _Side(AttachType.TRACE_FEXIT, 1)
     return Split(_half(spec, table, entry), _half(spec, table, exit), table.map_spec())
+
+
+def loaded_words(spec: ProgramSpec) -> frozenset[int]:
+    """The words that a program loads from its context.
+
+    Functions of which the return value is none of them have the same halves: `NOT_LOADED`.
+    """
+    return frozenset(offset // 8 for _, _, offset in _loads(spec.insns))
 
 
 _REFUSED_HELPERS = {
@@ -190,14 +201,22 @@ def _insn_at(spec: ProgramSpec, at: InsnOff) -> Insn:
 
 def _hide_result(edit: Edit, insns: tuple[Insn, ...], return_slot: int) -> None:
     """Entry side: the return value reads as 0, directly and by ``bpf_get_func_ret(ctx, &v)``."""
-    held = context_pointers(insns)
     for at, insn in _each(insns):
         if insn.is_call and not insn.src and insn.imm == FuncId.get_func_ret:
             edit.replace(at, st(Size.DW, R2, 0, 0), alu(Alu.MOV, R0, imm=0))
-        elif insn.cls == Class.LDX and insn.opcode & 0xE0 in (Mode.MEM, Mode.MEMSX):
+    for at, insn, offset in _loads(insns):
+        if offset == return_slot * 8:
+            edit.replace(at, alu(Alu.MOV, insn.dst, imm=0))
+
+
+def _loads(insns: tuple[Insn, ...]) -> Iterator[tuple[InsnOff, Insn, int]]:
+    """Loads from the context, each with its offset there."""
+    held = context_pointers(insns)
+    for at, insn in _each(insns):
+        if insn.cls == Class.LDX and insn.opcode & 0xE0 in (Mode.MEM, Mode.MEMSX):
             ctx = held.get(at, {}).get(insn.src)
-            if ctx is not None and ctx.sure and ctx.off + insn.off == return_slot * 8:
-                edit.replace(at, alu(Alu.MOV, insn.dst, imm=0))
+            if ctx is not None and ctx.sure:
+                yield at, insn, ctx.off + insn.off
 
 
 def _assemble(

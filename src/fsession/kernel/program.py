@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fsession.errors import KernelError, VerifierError
 from fsession.host import Fd, ProgramInfo, TestResult
-from fsession.isa.insn import encode, slot_count
+from fsession.isa.insn import SLOT_BYTES, encode
 from fsession.isa.opcode import POISON
 from fsession.kernel.attr import FIELDS
 from fsession.kernel.btf_load import StringTable, encode_funcs, encode_lines, load_btf
@@ -216,7 +216,7 @@ def _program_btf(request: LoadRequest) -> tuple[Fd | None, dict[str, int], list[
 def _attributes(request: LoadRequest, target_btf: Fd | None) -> dict[str, int | bytes]:
     values: dict[str, int | bytes] = {
         "prog_type": request.type,
-        "insn_cnt": slot_count(request.insns),
+        "insn_cnt": len(_encoded(request.insns)) // SLOT_BYTES,
         "kern_version": request.version,
         "prog_flags": _SLEEPABLE if request.sleepable else 0,
         "prog_name": object_name(request.name),
