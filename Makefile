@@ -85,6 +85,7 @@ fuzz: setup-test
 	@$(PYTHON) fuzz/fuzz_obj.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_btf.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_engine.py --count $(COUNT)
+	@$(PYTHON) fuzz/fuzz_engine.py --count $(COUNT) --short-lived
 	@$(PYTHON) fuzz/fuzz_code.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_recording.py --count $(COUNT)
 	@$(PYTHON) fuzz/fuzz_lang.py --count $(COUNT)
