@@ -158,4 +158,9 @@ def _same_refs(compare: Comparison, old: State, new: State) -> bool:
 
 def same(point: Checkpoint, new: State, live: Sequence[Sequence[int]]) -> bool:
     """Whether nothing has changed at all since `point`: a loop without progress."""
+    regs, others = point.state.frames[-1].regs, new.frames[-1].regs
+    for number in live[-1]:  # mostly one of them counts the rounds
+        reg, other = regs[number], others[number]
+        if reg is not other and reg.kind and reg.range != other.range:
+            return False
     return covers(point, new, live, marks=False, exact=True)
