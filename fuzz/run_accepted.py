@@ -2,15 +2,17 @@
 
 Random programs (`fuzz_verify`) that are accepted run in the interpreter, which checks every access
 against the memory that the program was given, and as machine code in processes of their own. Random
-tracing programs (`tracing_programs`) run in the interpreter, with structures of Linux 7.2.
+tracing programs (`tracing_programs`) run both ways, too, with structures of Linux 7.2.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import random
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from fuzz_verify import MAPS, programs
+from tracing_native import NativeWorld
 from tracing_world import TracingWorld, accepted_tracing
 from world import CTX_BYTES, World
 
@@ -82,14 +85,38 @@ def _is_faulty(insns: tuple[Insn, ...], world: Callable[[random.Random], World],
 
 def execute(found: Sequence[tuple[Insn, ...]], seed: int) -> int:
     """How many processes ended by a signal, each running `BATCH` of them as machine code."""
+    return _in_processes(
+        len(found),
+        lambda start: _run_machine(found[start : start + BATCH], random.Random(seed + start)),
+    )
+
+
+def execute_tracing(found: Sequence[Program], seed: int, types: Types) -> int:
+    """As `execute`; a process also fails where a program leaves something."""
+
+    def run(start: int) -> None:
+        for number, made in enumerate(found[start : start + BATCH], start):
+            for again in range(RUNS):
+                rng = random.Random(seed + RUNS * number + again)
+                with suppress(BadInputError):
+                    NativeWorld(rng, made, types).execute(made.insns)
+
+    return _in_processes(len(found), run)
+
+
+def _in_processes(count: int, run: Callable[[int], None]) -> int:
+    """How many of the processes failed that ran a batch each, from the one that they are given."""
     failed = 0
-    for start in range(0, len(found), BATCH):
+    for start in range(0, count, BATCH):
         child = os.fork()
         if not child:
             status = 1
+            faulthandler.disable()  # the signal says it
             try:
-                _run_machine(found[start : start + BATCH], random.Random(seed + start))
+                run(start)
                 status = 0
+            except Exception:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         status = os.waitpid(child, 0)[1]
@@ -116,8 +143,12 @@ def _run_tracing(options: argparse.Namespace) -> int:
     types = Types.from_bytes(options.tracing.read_bytes(), name="vmlinux")
     found = list(accepted_tracing(options.count, options.seed, types, MOST_INSNS))
     failed = interpret_tracing(found, options.seed, types)
-    print(f"{len(found)} of {options.count} accepted and run {RUNS} times each: {failed} faults")
-    return failed > 0
+    crashed = execute_tracing(found, options.seed, types)
+    print(
+        f"{len(found)} of {options.count} accepted and run {RUNS} times each in the interpreter "
+        f"and as machine code: {failed} and {crashed} faults"
+    )
+    return failed + crashed > 0
 
 
 def main() -> int:

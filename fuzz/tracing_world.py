@@ -51,43 +51,43 @@ class TypedMemory(Memory):
 
     def __init__(self, types: Types, rng: random.Random, regions: Sequence[Region]) -> None:
         super().__init__(regions)
-        self._types, self._rng = types, rng
-        self._of_type: dict[TypeId, Block] = {}
+        self.types, self.rng = types, rng
+        self.of_type: dict[TypeId, Block] = {}
         self._type_at: dict[int, TypeId] = {}
 
     def structure(self, id: TypeId) -> int:
         """The address of the one structure of a type."""
-        id = self._types.strip(id)
-        if id not in self._of_type:
-            size = self._types.size_of(id)
-            made = Block(size + _MORE * _is_open(self._types, id), self._rng.randbytes(size))
-            self._of_type[id], self._type_at[made.address] = made, id
+        id = self.types.strip(id)
+        if id not in self.of_type:
+            size = self.types.size_of(id)
+            made = Block(size + _MORE * is_open(self.types, id), self.rng.randbytes(size))
+            self.of_type[id], self._type_at[made.address] = made, id
             self.add(Region(made.address, made.address + made.size, writable=False))
-        return self._of_type[id].address
+        return self.of_type[id].address
 
     def load(self, address: int, size: int) -> int:
         region = self.find(address, size)
         id = self._type_at.get(region.start) if region else None
         if region is not None and id is not None and size == 8:
-            found = _pointee_at(self._types, id, address - region.start)
+            found = pointee_at(self.types, id, address - region.start)
             if found is not None:
                 return self.structure(found)
         return super().load(address, size)
 
 
-def _is_open(types: Types, id: TypeId) -> bool:
+def is_open(types: Types, id: TypeId) -> bool:
     kind = types[id]
     last = kind.members[-1] if isinstance(kind, Struct | Union) and kind.members else None
     array = types[types.strip(last.type)] if last else None
     return isinstance(array, Array) and not array.nelems
 
 
-def _pointee_at(types: Types, id: TypeId, off: int) -> TypeId | None:
+def pointee_at(types: Types, id: TypeId, off: int) -> TypeId | None:
     """The structure that the pointer at byte `off` points to; None: no such pointer is there."""
     kind = types[types.strip(id)]
     if isinstance(kind, Array):
         width = types.size_of(kind.type)
-        return _pointee_at(types, kind.type, off % width) if width else None
+        return pointee_at(types, kind.type, off % width) if width else None
     if isinstance(kind, Ptr):
         target = types.strip(kind.type)
         return target if not off and types.kind_of(target) in (Struct, Union) else None
@@ -96,19 +96,21 @@ def _pointee_at(types: Types, id: TypeId, off: int) -> TypeId | None:
     for member in kind.members:
         start = member.bit_offset // 8
         if not member.bits and start <= off < start + types.size_of(member.type):
-            return _pointee_at(types, member.type, off - start)
+            return pointee_at(types, member.type, off - start)
     return None
 
 
 class TracingWorld(World):
     """A `World` with the arguments of a function, and what only tracing programs can call."""
 
+    memory_of = TypedMemory
+
     def __init__(self, rng: random.Random, program: Program, types: Types) -> None:
         super().__init__(rng)
         self._types, self._program = types, program
         context = replace(self.ctx.region, writable=False)
         regions = [context, *(block.region for block in self.values[:2])]
-        self.memory = TypedMemory(types, rng, regions)
+        self.memory = self.memory_of(types, rng, regions)
         self.cookie = Block(8)
         self.memory.add(self.cookie.region)
         self.held = self.sections = self.preemptions = 0
@@ -119,17 +121,21 @@ class TracingWorld(World):
         target = self._types.find(self._program.target, Func)
         assert target is not None
         for number, param in enumerate(self._types.prototype(target).params):
-            found = _pointee_at(self._types, param.type, 0)
+            found = pointee_at(self._types, param.type, 0)
             word = self.rng.getrandbits(64) if found is None else self.memory.structure(found)
             self.ctx.write(word.to_bytes(8, "little"), 8 * number)
 
     def run(self, insns: Sequence[Insn]) -> int:
         result = super().run(insns)
+        self.check_end(result)
+        return result
+
+    def check_end(self, result: int) -> None:
+        """Nothing is left, and the result is 0."""
         if self.held or self.sections or self.preemptions or self.loops:
             raise FsessionError("a task, a section or an iterator is left")
         if result:
             raise FsessionError(f"the result is {result}")
-        return result
 
     def _call(self, insn: Insn, args: Sequence[int]) -> int:
         if insn.is_kfunc_call:

@@ -10,6 +10,7 @@ import pytest
 from tests.verify.corpus import Case
 
 from fsession.btf.catalog import Types
+from fsession.btf.types import Struct
 from fsession.engine.jit import native
 from fsession.isa.asm import assemble
 from fsession.uapi import AttachType
@@ -22,6 +23,7 @@ from tracing_programs import Program
 COUNT, SEED = 600, 20
 TRACING = 200
 MOST_INSNS = 2_000
+NATIVE = pytest.mark.skipif(native() is None, reason="no machine code for this architecture")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_interpreter_finds_no_fault(accepted):
     assert run_accepted.interpret(accepted, SEED) == 0
 
 
-@pytest.mark.skipif(native() is None, reason="no machine code for this architecture")
+@NATIVE
 def test_machine_code_does_not_crash(accepted):
     assert run_accepted.execute(accepted, SEED) == 0
 
@@ -62,10 +64,20 @@ def types() -> Types:
     return Types.from_bytes(Path(path).read_bytes(), name="vmlinux")
 
 
-def test_interpreter_finds_no_fault_in_tracing_programs(types):
+@pytest.fixture(scope="module")
+def accepted_tracing(types):
     found = list(tracing_world.accepted_tracing(TRACING, SEED, types, MOST_INSNS))
     assert len(found) > TRACING / 8
-    assert run_accepted.interpret_tracing(found, SEED, types) == 0
+    return found
+
+
+def test_interpreter_finds_no_fault_in_tracing_programs(accepted_tracing, types):
+    assert run_accepted.interpret_tracing(accepted_tracing, SEED, types) == 0
+
+
+@NATIVE
+def test_machine_code_of_tracing_programs_does_not_fault(accepted_tracing, types):
+    assert run_accepted.execute_tracing(accepted_tracing, SEED, types) == 0
 
 
 TRACING_FAULTS = {
@@ -88,3 +100,20 @@ def test_faults_of_tracing_programs_are_seen(text, types, capsys):
     insns = Case("", text).request(types, {}).insns
     made = Program(AttachType.TRACE_FENTRY, "wake_up_new_task", tuple(insns))
     assert run_accepted.interpret_tracing([made], SEED, types) == 1
+
+
+NATIVE_FAULTS = {
+    "behind a structure": "r1 = *(u64 *)(r1 +0)\nr0 = *(u64 *)(r1 +BYTES)\nr0 = 0\nexit",
+    "a number as an address": "r0 = 64\nr0 = *(u64 *)(r0 +0)\nr0 = 0\nexit",
+    **{name: TRACING_FAULTS[name] for name in TRACING_FAULTS if name != "behind a structure"},
+}
+
+
+@NATIVE
+@pytest.mark.parametrize("text", NATIVE_FAULTS.values(), ids=NATIVE_FAULTS)
+def test_faults_of_machine_code_are_seen(text, types, capfd):
+    size = types.size_of(types.find("task_struct", Struct))
+    text = text.replace("BYTES", str(size))
+    insns = Case("", text).request(types, {}).insns
+    made = Program(AttachType.TRACE_FENTRY, "wake_up_new_task", tuple(insns))
+    assert run_accepted.execute_tracing([made], SEED, types) == 1
