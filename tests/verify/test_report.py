@@ -48,13 +48,31 @@ def test_the_slice_leaves_out_what_has_nothing_to_do_with_it():
     report = verify(_subject(text))
     assert report.message == "R2 invalid mem access 'scalar'"
     lines = report.explanation.splitlines()
-    assert [line.strip() for line in lines] == [
-        "3: r8 = r10",
-        "4: r8 += -64",
-        "5: r2 = *(u64 *)(r8 +0)",
+    assert [re.sub(" +;", " ;", line.strip()) for line in lines] == [
+        "3: r8 = r10 ; R8 is fp0",
+        "4: r8 += -64 ; R8 is fp-64",
+        "5: r2 = *(u64 *)(r8 +0) ; R2 is scalar()",
         "6: r3 = *(u64 *)(r2 +0)",
         "there R2 is scalar()",
     ]
+
+
+def test_a_size_that_is_too_large_is_told_as_well_as_the_memory():
+    text = "r2 = *(u64 *)(r1 +0)\nr2 &= 31\nr1 = r10\nr1 += -8\nr3 = 0\n"
+    report = verify(_subject(text + "call bpf_probe_read_kernel#113\nr0 = 0\nexit"))
+    told = report.explanation
+    assert "1: r2 &= 31" in told
+    assert "smax=umax=smax32=umax32=31" in told.splitlines()[1]
+    assert told.splitlines()[-1].strip().startswith("there R1 is fp-8, R2 is scalar(")
+
+
+def test_results_are_of_the_way_that_was_refused():
+    """Of two ways to one instruction, the second fails."""
+    text = "r6 = *(u64 *)(r1 +0)\nr7 = -8\nif r6 == 0 goto far\ngoto on\nfar:\nr7 = -600\non:\n"
+    report = verify(_subject(text + "r8 = r10\nr8 += r7\n*(u64 *)(r8 +0) = 1\nr0 = 0\nexit"))
+    assert not report.accepted
+    assert "R7 is -600" in report.explanation
+    assert "R7 is -8" not in report.explanation
 
 
 def test_the_number_is_what_an_unbounded_sum_is_about():

@@ -158,14 +158,18 @@ def check_size(
             raise wrong_type(number - 1, memory, _MEMORY, "NULL goes with a size of 0 only")
         return
     known = not size.range.mask
-    check_memory(
-        walk,
-        state,
-        number - 1,
-        size.range.umax,
-        write=write or (fills and not known),
-        fills=fills and known,
-    )
+    try:
+        check_memory(
+            walk,
+            state,
+            number - 1,
+            size.range.umax,
+            write=write or (fills and not known),
+            fills=fills and known,
+        )
+    except RefusedError as error:
+        error.regs = (*error.regs, number)
+        raise
 
 
 def constant_size(walk: Walk, state: State, number: int) -> int:

@@ -10,7 +10,7 @@ from fsession.verify.show import reg_text, state_text
 from fsession.verify.structure import uses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fsession.isa.insn import Insn
     from fsession.spec import LineInfo
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fsession.verify.subject import Subject
     from fsession.verify.walk import Walk
 
-__all__ = ["Log", "explain", "source_line"]
+__all__ = ["Log", "Results", "explain", "source_line"]
 
 _MOST = 24
 _CALLS_WRITE = 0b111111
@@ -33,10 +33,36 @@ def source_line(subject: Subject, at: int) -> str:
     return f"{found.file}:{found.line}: {found.text.strip()}" if found is not None else ""
 
 
+class Results:
+    """What each instruction left in its register when it last ran, as text."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, str] = {}
+        self._before = -1
+        self._last: tuple[State, int, int] | None = None
+
+    def __call__(self, state: State, insn: Insn) -> None:
+        """Before an instruction is executed: the one before it is over."""
+        if self._last is not None and self._last[:2] == (state, state.at):
+            number = self._last[2]
+            reg = state.frame.regs[number]
+            self.of[self._before] = f"R{number} is {reg_text(reg)}" if reg.kind else ""
+        _, written = uses(insn)
+        self._before, self._last = state.at, None
+        if written and not insn.is_local_call:
+            self._last = state, state.at + insn.slots, (written & -written).bit_length() - 1
+
+
 def explain(
-    subject: Subject, code: Sequence[Insn | None], state: State, regs: tuple[int, ...], at: int
+    subject: Subject,
+    code: Sequence[Insn | None],
+    state: State,
+    regs: tuple[int, ...],
+    at: int,
+    results: Mapping[int, str],
 ) -> str:
-    """The slice of the way that made what the registers `regs` held at `at`, oldest first."""
+    """The slice of the way that made what the registers `regs` held at `at`, oldest first, with the
+    `results` of its instructions."""
     way = _way(code, state.path, at)
     kept = _slice(code, way, regs, at)
     lines, last = [], ""
@@ -47,7 +73,9 @@ def explain(
         if source and source != last:
             lines.append(f"  ; {source}")
             last = source
-        lines.append(f"  {place:4}: {format_insn(insn, InsnOff(place))}")
+        text = format_insn(insn, InsnOff(place))
+        made = results.get(place, "") if place != at else ""
+        lines.append(f"  {place:4}: {text:<40}; {made}" if made else f"  {place:4}: {text}")
     held = [
         f"R{number} is {reg_text(state.frame.regs[number])}"
         for number in regs

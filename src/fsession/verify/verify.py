@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fsession.isa.insn import offsets
-from fsession.verify.explain import Log, explain, source_line
+from fsession.verify.explain import Log, Results, explain, source_line
 from fsession.verify.fields import check_fields
 from fsession.verify.globals import first_state, start_of_global
 from fsession.verify.kfuncs import is_iter_next
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fsession.verify.subject import Subject
 
 __all__ = ["verify"]
+
+_TOLD = 5_000  # instructions of a walk of which an explanation says what they left
 
 
 def verify(
@@ -61,7 +64,8 @@ def _refusal(subject: Subject, error: RefusedError, walk: Walk | None, log: Log 
     if walk is not None:
         insns = walk.insns
         if error.at >= 0 and walk.state.frames:
-            story = explain(subject, walk.structure.code, walk.state, error.regs, error.at)
+            code, results = walk.structure.code, _results(subject, walk)
+            story = explain(subject, code, walk.state, error.regs, error.at, results)
     return Report(
         subject.name,
         accepted=False,
@@ -74,6 +78,17 @@ def _refusal(subject: Subject, error: RefusedError, walk: Walk | None, log: Log 
         source=source_line(subject, error.at) if error.at >= 0 else "",
         judged=not isinstance(error, NotJudgedError),
     )
+
+
+def _results(subject: Subject, walk: Walk) -> dict[int, str]:
+    """What the instructions of a short walk left: it is walked once more."""
+    found = Results()
+    if walk.insns <= _TOLD:
+        again = Walk(subject, walk.structure, walk.limits, STEPS, listen=found)
+        with suppress(RefusedError):
+            again.run(first_state(subject))
+            _walk_globals(subject, again)
+    return found.of
 
 
 def _walk_globals(subject: Subject, walk: Walk) -> None:
