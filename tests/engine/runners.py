@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from engine import arm64
 from fsession.engine import execute
-from fsession.engine.jit import arm64 as arm64_compiler
-from fsession.engine.jit import native
+from fsession.engine.jit import arm64, native
 from fsession.engine.jit.code import place
 from fsession.engine.memory import Block
 from fsession.host import LoadRequest
@@ -23,6 +22,7 @@ from fsession.uapi import ProgType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from engine.arm64 import Processor
     from fsession.isa.insn import Insn
 
     Runner = Callable[[Sequence[Insn], bytes], tuple[int, bytes]]
@@ -34,14 +34,18 @@ _PROGRAM = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 _U32 = 0xFFFF_FFFF
 _ATOMIC_32 = int(Class.STX | Mode.ATOMIC | Size.W)
 
-MODES = ("interp", "jit", "arm64") if native() else ("interp", "arm64")
+_THERE = {"interp": True, "jit": native() is not None, "arm64": find_spec("unicorn") is not None}
+MODES = tuple(mode for mode, there in _THERE.items() if there)
 
 
 def runners() -> dict[str, Runner]:
     """Those that need no privileges; `interp` is the one the others are held to, and the one that
     looks whether there are such instructions at all."""
     ways: dict[str, Runner] = {"interp": _interpreted, "jit": _native}
-    ways["arm64"] = partial(_emulated, arm64.Processor())
+    if "arm64" in MODES:
+        from engine.arm64 import Processor  # in a guest there is no unicorn
+
+        ways["arm64"] = partial(_emulated, Processor())
     return {mode: ways[mode] for mode in MODES}
 
 
@@ -71,11 +75,9 @@ def _native(insns: Sequence[Insn], memory: bytes) -> tuple[int, bytes]:
         image.close()
 
 
-def _emulated(
-    processor: arm64.Processor, insns: Sequence[Insn], memory: bytes
-) -> tuple[int, bytes]:
+def _emulated(processor: Processor, insns: Sequence[Insn], memory: bytes) -> tuple[int, bytes]:
     after = bytearray(memory)
-    code = arm64_compiler.compile_code(insns, _no_call)
+    code = arm64.compile_code(insns, _no_call)
     return processor.execute(code.data, after), bytes(after)
 
 
