@@ -54,7 +54,7 @@ def _globs(name: str, words: str) -> Callable[[Any], Any]:
 @click.option(
     "--learn",
     is_flag=True,
-    help="Run CMD once before, to see what FUNC calls through pointers (Linux 7.2).",
+    help="Run CMD once before, to see what FUNC calls through pointers.",
 )
 @click.option(
     "--strategy",

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from fsession.host import Host
     from fsession.tracer.graph_selection import Extent, GraphSelection
 
-__all__ = ["HOPS", "candidates", "pointer_prototypes", "widened"]
+__all__ = ["HOPS", "MOST_ONE_BY_ONE", "candidates", "pointer_prototypes", "widened"]
 
 HOPS = 2
 """Pointers from an argument to the struct that has the function's: ``file->f_inode->i_op``."""
+
+MOST_ONE_BY_ONE = 200
+"""Candidates where each has a program and a link, which take some 50 ms."""
 
 Prototype = tuple[int, ...]
 """The type ids of the result and of the parameters, without typedefs and qualifiers."""
@@ -40,12 +43,15 @@ Prototype = tuple[int, ...]
 def widened(host: Host, selection: GraphSelection, extent: Extent) -> GraphSelection:
     """With the candidates, as functions that a root may call."""
     plan = selection.plan if len(selection.nodes) > 1 else choose(host.why_not, "auto", many=True)
-    if plan.strategy is not Strategy.MULTI:
-        error = UnsupportedError("learning callees", "Linux 7.2")
-        raise error.hint("it attaches to thousands of functions: name callees by --extra")
     callers = [node.target for node in selection.nodes if node.depth < extent.depth - 1]
     known = {target.name for target in selection.targets}
     more = candidates(host, callers, lambda name: name not in known and extent.takes(name))
+    if plan.strategy is not Strategy.MULTI and len(more) > MOST_ONE_BY_ONE:
+        what = f"learning which of {len(more)} functions are called, with links for each,"
+        raise UnsupportedError(what, "Linux 7.2 has one link for all").hint(
+            f"up to {MOST_ONE_BY_ONE} can be watched here: "
+            "name fewer by --include ('*_read_iter'), or callees by --extra"
+        )
     nodes = (*(Node(target, 1) for target in more), *selection.nodes)
     names = frozenset(target.name for target in more)
     return replace(selection, nodes=nodes, plan=plan, candidates=names)
@@ -54,29 +60,52 @@ def widened(host: Host, selection: GraphSelection, extent: Extent) -> GraphSelec
 def candidates(
     host: Host, callers: Iterable[Target], takes: Callable[[str], bool] = lambda _: True
 ) -> list[Target]:
-    """Functions of the kernel that `callers` may call through a pointer, if they can be traced and
-    `takes` their names."""
-    types = host.types("")
-    own = [one.btf_id for one in callers if one.program is None and one.types is types]
-    wanted = pointer_prototypes(types, own)
-    return list(_alike(types, wanted, Counter(filter(takes, host.traceable("*", "")))))
+    """Functions of the kernel and of its modules that `callers` may call through a pointer, if they
+    can be traced and `takes` their names.
+
+    Prototypes of the kernel's own types are the same everywhere, others are their module's.
+    """
+    functions: dict[int, list[TypeId]] = {}
+    kinds: dict[int, Types] = {}
+    for one in callers:
+        if one.program is None:
+            kinds[id(one.types)] = one.types
+            functions.setdefault(id(one.types), []).append(one.btf_id)
+    wanted = {key: pointer_prototypes(kinds[key], ids) for key, ids in functions.items()}
+    own = len(host.types(""))
+    everywhere = {proto for found in wanted.values() for proto in found if max(proto) < own}
+    out: list[Target] = []
+    for module in ("", *host.modules()):
+        types = host.types(module)
+        here = everywhere | wanted.get(id(types), set())
+        out += _alike(host, module, types, here, takes)
+    return out
 
 
-def _alike(types: Types, wanted: set[Prototype], places: Counter[str]) -> Iterator[Target]:
-    """The kernel's own functions with one of these prototypes."""
+def _alike(
+    host: Host,
+    module: str,
+    types: Types,
+    wanted: set[Prototype],
+    takes: Callable[[str], bool],
+) -> Iterator[Target]:
+    """Functions of the kernel or of one module that have one of these prototypes."""
+    before = f"{module}:" if module else ""
+    names = (name for name in host.traceable("*", module) if takes(before + name))
+    places = Counter(names)
     ids: dict[str, list[TypeId]] = {}
     for name, id in types.functions():
         if places[name] == 1:
             ids.setdefault(name, []).append(id)
     models = Models(types)
-    avoid = unsafe(ids)
+    avoid = () if module else unsafe(ids)
     for name, found in ids.items():
         if len(found) != 1 or name in avoid or refused_by_name(name):
             continue
         if _prototype(types, types.prototype(found[0])) in wanted:
             slots = models.slots(found[0])
             if isinstance(slots, int):
-                yield Target(name, found[0], slots, types)
+                yield Target(before + name, found[0], slots, types, module)
 
 
 def pointer_prototypes(types: Types, functions: Iterable[TypeId]) -> set[Prototype]:
