@@ -287,8 +287,9 @@ def test_include_exclude_leaf(graph):
     assert names(extra=[NICE]) > whole | {NICE}
 
 
-def test_learned_callees(graph, host, tmp_path):
+def test_learned_callees(graph, host, require, tmp_path):
     """What a pointer to a function points to, and then what that calls."""
+    require(fsession.Feature.FSESSION, None)
     many = host.supports(fsession.Feature.FSESSION_MULTI)
     file = tmp_path / "text"
     file.write_text("text")

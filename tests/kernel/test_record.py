@@ -71,7 +71,7 @@ def test_record_and_replay(tmp_path):
     assert missing["error"] == "ENOENT"
 
 
-def test_frames_of_stacks_keep_their_names(tmp_path):
+def test_frames_of_stacks_keep_their_names(command_line, tmp_path):
     path = str(tmp_path / "trace.fsr")
     workload = ["sh", "-c", "true < /no/such/file; sleep 0.5; true"]  # it lives to be asked
     done = command(
