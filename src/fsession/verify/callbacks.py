@@ -27,7 +27,7 @@ class Callback:
     It must return 0 (go on) or 1 (stop).
     """
 
-    helper: FuncId
+    helper: FuncId | str
     start: int
     args: tuple[Reg, ...]
     rounds: int

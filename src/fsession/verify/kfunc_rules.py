@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsession.btf.types import Struct, TypeId
-from fsession.verify import dynptrs, iterators, objects
+from fsession.verify import dynptrs, iterators, objects, trees
 from fsession.verify.callbacks import value_args
 from fsession.verify.kfunc_args import KfuncTarget, check_args
 from fsession.verify.places import check_field
@@ -172,6 +172,10 @@ SPECIAL: dict[str, Callable[[Walk, State, KfuncTarget], Reg]] = {
     **dict.fromkeys(("bpf_list_push_front", "bpf_list_push_front_impl"), objects.push),
     **dict.fromkeys(("bpf_list_push_back", "bpf_list_push_back_impl"), objects.push),
     **dict.fromkeys(("bpf_list_pop_front", "bpf_list_pop_back"), objects.pop),
+    **dict.fromkeys(("bpf_refcount_acquire", "bpf_refcount_acquire_impl"), objects.acquire),
+    **dict.fromkeys(("bpf_rbtree_add", "bpf_rbtree_add_impl"), trees.add),
+    "bpf_rbtree_first": trees.first,
+    "bpf_rbtree_remove": trees.remove,
     "bpf_wq_init": _work_init,
     "bpf_wq_set_callback": _work_callback,
     "bpf_wq_set_callback_impl": _work_callback,

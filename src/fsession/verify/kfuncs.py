@@ -14,6 +14,7 @@ from fsession.verify.locks import check_no_lock
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.state import NOT_INIT, ZERO, Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import pointee
+from fsession.verify.trees import COMPARISON
 from fsession.verify.trust import in_rcu
 from fsession.verify.widen import widen
 
@@ -30,12 +31,15 @@ _COUNTS_UNDER_LOCK = (7, 0)
 
 
 def is_iter_next(walk_types: Types | None, insn: Insn) -> bool:
-    """Whether the call steps an iterator."""
+    """Whether the call steps an iterator, or calls back: it is walked until nothing changes."""
     if walk_types is None or not insn.is_kfunc_call or insn.off:
         return False
     if not 0 < insn.imm < len(walk_types):
         return False
-    found = find_kfunc(walk_types.name_of(TypeId(insn.imm)))
+    name = walk_types.name_of(TypeId(insn.imm))
+    if name.startswith(COMPARISON):
+        return True
+    found = find_kfunc(name)
     return found is not None and KfuncFlag.ITER_NEXT in found.flags
 
 
@@ -63,7 +67,7 @@ def call_kfunc(walk: Walk, state: State, insn: Insn) -> int:
 
 def _may_hold_lock(walk: Walk, name: str) -> bool:
     counts = name.startswith("bpf_iter_num_") and walk.limits.version >= _COUNTS_UNDER_LOCK
-    return counts or name.startswith("bpf_list_")
+    return counts or name.startswith(("bpf_list_", "bpf_rbtree_", "bpf_refcount_acquire"))
 
 
 def _find(walk: Walk, insn: Insn) -> KfuncTarget:

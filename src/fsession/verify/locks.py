@@ -34,6 +34,8 @@ def lock(state: State, reg: Reg) -> None:
 def unlock(state: State, reg: Reg) -> None:
     if not state.lock:
         raise RefusedError("bpf_spin_unlock without taking a lock", regs=(1,))
+    if any(isinstance(frame.callback, str) for frame in state.frames):
+        raise RefusedError("can't spin_{lock,unlock} in rbtree cb")
     if state.lock != reg.id:
         raise RefusedError(
             "bpf_spin_unlock of different lock",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fsession.btf.types import Array, Ptr, Struct, TypeId, TypeTag, Union
 from fsession.verify.problem import NotJudgedError, RefusedError
 from fsession.verify.prune import need
-from fsession.verify.special import LIST, Field
+from fsession.verify.special import LIST, TREE, Field
 from fsession.verify.state import NOT_INIT, Flag, Kind, Reg, pointer, scalar
 from fsession.verify.structs import StructRef, load_member
 
@@ -21,12 +21,26 @@ if TYPE_CHECKING:
     from fsession.verify.state import State
     from fsession.verify.walk import Walk
 
-__all__ = ["access_object", "drop", "new", "pop", "push"]
+__all__ = [
+    "access_object",
+    "acquire",
+    "check_node",
+    "drop",
+    "held_in",
+    "lend",
+    "new",
+    "pop",
+    "push",
+    "put",
+    "root_at",
+    "taken",
+]
 
-_NODE = "bpf_list_node"
+_NODES = {LIST: "bpf_list_node", TREE: "bpf_rb_node"}
+_COUNT = "bpf_refcount"
 _SPECIAL = {
-    "bpf_spin_lock": 4, "bpf_res_spin_lock": 4, "bpf_refcount": 4, "bpf_timer": 16, "bpf_wq": 16,
-    "bpf_task_work": 8, LIST: 16, _NODE: 24, "bpf_rb_root": 16, "bpf_rb_node": 32,
+    "bpf_spin_lock": 4, "bpf_res_spin_lock": 4, _COUNT: 4, "bpf_timer": 16, "bpf_wq": 16,
+    "bpf_task_work": 8, LIST: 16, _NODES[LIST]: 24, TREE: 16, _NODES[TREE]: 32,
 }  # fmt: skip
 _PLAIN_DROPPED = (7, 2)  # since then tracing programs drop no others: they may run in any interrupt
 _DEPTH = 16
@@ -118,71 +132,86 @@ def drop(walk: Walk, state: State, target: KfuncTarget) -> Reg:
     return NOT_INIT
 
 
-def _head(walk: Walk, state: State) -> Field:
-    """The list that r1 points to, whose lock is held."""
+def root_at(walk: Walk, state: State, kind: str) -> Field:
+    """The list or tree that r1 points to, whose lock is held."""
     reg = walk.readable(state, 1)
     if reg.kind != Kind.MAP_VALUE or reg.may_be_null:
         if reg.kind == Kind.BTF and reg.flags & Flag.ALLOC:
-            raise NotJudgedError("lists in objects")
+            raise NotJudgedError("lists and trees in objects")
         raise RefusedError("R1 expected pointer to map value or allocated object", regs=(1,))
     if reg.range.mask:
         raise RefusedError(
-            f"R1 doesn't have constant offset. {LIST} has to be at the constant offset", regs=(1,)
+            f"R1 doesn't have constant offset. {kind} has to be at the constant offset", regs=(1,)
         )
     off = reg.off + reg.range.value
     fields = walk.fields(reg.aux)
-    found = next((field for field in fields if field.kind == LIST and field.off == off), None)
+    found = next((field for field in fields if field.kind == kind and field.off == off), None)
     if found is None:
-        raise RefusedError(f"{LIST} not found at offset={off}", regs=(1,))
+        raise RefusedError(f"{kind} not found at offset={off}", regs=(1,))
     lock = next((field.off for field in fields if field.kind == "bpf_spin_lock"), None)
     if lock is None:
-        raise NotJudgedError("a list without a lock")
+        raise NotJudgedError(f"a {kind} without a lock")
     if not state.lock or state.lock != reg.id:
         raise RefusedError(
-            f"bpf_spin_lock at off={lock} must be held for {LIST}",
+            f"bpf_spin_lock at off={lock} must be held for {kind}",
             advice="the lock of the same value",
             regs=(1,),
         )
     return found
 
 
-def _contained(types: Types, head: Field) -> tuple[StructRef, int]:
-    """What a list holds, and where in it the node is."""
-    name, _, member = head.struct.partition(":")
+def held_in(walk: Walk, root: Field) -> tuple[StructRef, int]:
+    """What a list or tree holds, and where in it the node is."""
+    types = walk.subject.own_types
+    if types is None or not walk.subject.funcs:
+        raise NotJudgedError("lists and trees in programs without BTF")
+    name, _, member = root.struct.partition(":")
     id = types.find(name, Struct)
     kind = types[id] if id is not None else None
     if id is not None and isinstance(kind, Struct):
         for part in kind.members:
-            if part.name == member and types.name_of(types.strip(part.type)) == _NODE:
+            if part.name == member and types.name_of(types.strip(part.type)) == _NODES[root.kind]:
                 return StructRef(types, id, name), part.bit_offset // 8
-    raise NotJudgedError(f"a list of {name}")
+    raise NotJudgedError(f"a {root.kind} of {name}")
+
+
+def check_node(walk: Walk, root: Field, reg: Reg) -> None:
+    """r2 points to the node of an object that the list or tree holds such of."""
+    struct, node = reg.aux, _NODES[root.kind]
+    if reg.range.mask:
+        raise RefusedError(
+            f"R2 doesn't have constant offset. {node} has to be at the constant offset", regs=(2,)
+        )
+    off = reg.off + reg.range.value
+    if not any(f.kind == node and f.off == off for f in _fields(struct.types, struct.id)):
+        raise RefusedError(f"{node} not found at offset={off}", regs=(2,))
+    wanted, at = held_in(walk, root)
+    if (wanted, at) != (struct, off):
+        raise RefusedError(
+            f"operation on {root.kind} expects arg#1 {node} at offset={at} in struct "
+            f"{wanted.name}, but arg is at offset={off} in struct {struct.name}",
+            regs=(2,),
+        )
+
+
+def put(walk: Walk, state: State, kind: str) -> Field:
+    """The list or tree of r1, into which the object whose node r2 points to may be put."""
+    root = root_at(walk, state, kind)
+    _, reg = _object(walk, state, 2)
+    check_node(walk, root, reg)
+    return root
 
 
 def push(walk: Walk, state: State, target: KfuncTarget) -> Reg:
     """bpf_list_push_front, bpf_list_push_back: the object is the list's, and borrowed from it."""
-    head = _head(walk, state)
-    struct, reg = _object(walk, state, 2)
-    if reg.range.mask:
-        raise RefusedError(
-            f"R2 doesn't have constant offset. {_NODE} has to be at the constant offset", regs=(2,)
-        )
-    off = reg.off + reg.range.value
-    if not any(f.kind == _NODE and f.off == off for f in _fields(struct.types, struct.id)):
-        raise RefusedError(f"{_NODE} not found at offset={off}", regs=(2,))
-    wanted, at = _contained(struct.types, head)
-    if (wanted, at) != (struct, off):
-        raise RefusedError(
-            f"operation on {LIST} expects arg#1 {_NODE} at offset={at} in struct {wanted.name}, "
-            f"but arg is at offset={off} in struct {struct.name}",
-            regs=(2,),
-        )
+    put(walk, state, LIST)
     if len(target.proto.params) > 3 and not walk.readable(state, 4).is_scalar:
         raise RefusedError("R4 is not a scalar", regs=(4,))
-    _lend(state, reg.ref)
+    lend(state, state.frame.regs[2].ref)
     return scalar()
 
 
-def _lend(state: State, ref: int) -> None:
+def lend(state: State, ref: int) -> None:
     def lent(reg: Reg) -> Reg:
         if reg.ref != ref:
             return reg
@@ -194,9 +223,27 @@ def _lend(state: State, ref: int) -> None:
 
 def pop(walk: Walk, state: State, target: KfuncTarget) -> Reg:
     """bpf_list_pop_front, bpf_list_pop_back: a pointer to the node of an object, or NULL."""
-    head, types = _head(walk, state), walk.subject.own_types
-    if types is None or not walk.subject.funcs:
-        raise NotJudgedError("lists in programs without BTF")
-    struct, off = _contained(types, head)
+    return taken(walk, state, root_at(walk, state, LIST))
+
+
+def taken(walk: Walk, state: State, root: Field) -> Reg:
+    struct, off = held_in(walk, root)
     ref = walk.acquire(state, f"struct {struct.name}")
     return pointer(Kind.BTF, struct, Flag.ALLOC | Flag.MAYBE_NULL, ref, ref, off)
+
+
+def acquire(walk: Walk, state: State, target: KfuncTarget) -> Reg:
+    """bpf_refcount_acquire: a second reference to an object that counts them."""
+    reg = walk.readable(state, 1)
+    owned = reg.kind == Kind.BTF and reg.flags & Flag.ALLOC
+    if not owned or not (reg.ref or reg.flags & Flag.BORROWED):
+        raise RefusedError("R1 is neither owning or non-owning ref", regs=(1,))
+    if reg.may_be_null:
+        raise RefusedError("Possibly NULL pointer passed to trusted R1", regs=(1,))
+    if reg.off or reg.range.mask or reg.range.value:
+        raise NotJudgedError("bpf_refcount_acquire of a part of an object")
+    struct: StructRef = reg.aux
+    if not any(field.kind == _COUNT for field in _fields(struct.types, struct.id)):
+        raise RefusedError("R1 doesn't point to a type with bpf_refcount field", regs=(1,))
+    ref = walk.acquire(state, f"struct {struct.name}")
+    return pointer(Kind.BTF, struct, Flag.ALLOC | Flag.MAYBE_NULL, ref, ref)

@@ -8,7 +8,7 @@ from fsession.isa.opcode import Pseudo
 from fsession.uapi import AttachType, ProgType
 from fsession.verify.map_rules import check_sleepable_map
 from fsession.verify.problem import NotJudgedError, RefusedError
-from fsession.verify.special import LIST, LOCK, TIMER, WORK, special_fields
+from fsession.verify.special import LIST, LOCK, TIMER, TREE, WORK, special_fields
 from fsession.verify.state import MAX_FRAMES
 from fsession.verify.targets import check_target
 
@@ -116,7 +116,7 @@ def _check_field(subject: Subject, field: Field, limits: Limits) -> None:
         raise RefusedError("tracing progs cannot use bpf_spin_lock yet")
     if field.kind == LOCK and subject.sleepable and limits.version < _LOCK_SLEEPABLE:
         raise RefusedError("sleepable progs cannot use bpf_spin_lock yet")
-    if field.kind == LIST and not traces:
+    if field.kind in (LIST, TREE) and not traces:
         raise RefusedError("tracing progs cannot use bpf_{list_head,rb_root} yet")
     if field.kind == WORK and not traces:
         raise NotJudgedError("bpf_wq in programs that are not tracing programs")

@@ -24,6 +24,7 @@ __all__ = [
     "LOCK",
     "LOOSE",
     "TIMER",
+    "TREE",
     "WORK",
     "Field",
     "check_plain",
@@ -32,10 +33,11 @@ __all__ = [
 ]
 
 LOCK, TIMER, WORK = "bpf_spin_lock", "bpf_timer", "bpf_wq"
-KEPT, LOOSE, LIST = "kptr", "kptr_untrusted", "bpf_list_head"
-_SIZES = {LOCK: 4, TIMER: 16, WORK: 16, LIST: 16}
+KEPT, LOOSE = "kptr", "kptr_untrusted"
+LIST, TREE = "bpf_list_head", "bpf_rb_root"
+_SIZES = {LOCK: 4, TIMER: 16, WORK: 16, LIST: 16, TREE: 16}
 _NOT_JUDGED = (
-    "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
+    "bpf_list_node", "bpf_rb_node", "bpf_refcount",
     "bpf_task_work", "bpf_res_spin_lock",
 )  # fmt: skip
 _DEPTH = 16
@@ -45,6 +47,7 @@ _MAPS = {
     TIMER: _STORED | {MapType.LRU_HASH},
     WORK: _STORED | {MapType.LRU_HASH},
     LIST: _STORED | {MapType.LRU_HASH},
+    TREE: _STORED | {MapType.LRU_HASH},
     KEPT: _STORED | {MapType.LRU_HASH},
     LOOSE: _STORED | {MapType.LRU_HASH},
 }
@@ -106,8 +109,9 @@ def _collect(
         before = len(found)
         for index, member in enumerate(kind.members):
             at = off + member.bit_offset // 8
-            if types.name_of(types.strip(member.type)) == LIST:
-                found.append(Field(LIST, at, _SIZES[LIST], _held_by(spec, types, id, index)))
+            name = types.name_of(types.strip(member.type))
+            if name in (LIST, TREE):
+                found.append(Field(name, at, _SIZES[name], _held_by(spec, types, id, index)))
                 continue
             _collect(spec, types, member.type, at, found, depth + 1)
         if isinstance(kind, Union) and len(found) > before:
@@ -121,7 +125,7 @@ def _held_by(spec: MapSpec, types: Types, holder: TypeId, index: int) -> str:
             word, _, rest = tag.name.partition(":")
             if word == "contains":
                 return rest
-    raise _not_judged(spec, f"{LIST} of what is not said")
+    raise _not_judged(spec, "list or tree of what is not said")
 
 
 def _collect_pointer(spec: MapSpec, types: Types, kind: Ptr, off: int, found: list[Field]) -> None:
