@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracing_world import TracingWorld, TypedMemory, is_open, pointee_at
 
+from fsession.engine.check import check_code
 from fsession.engine.jit import native
 from fsession.engine.jit.code import place
 from fsession.engine.memory import Block
@@ -114,6 +115,7 @@ class NativeWorld(TracingWorld):
             else insn
             for insn in insns
         ]
+        check_code(known)  # as before any program is compiled
         compiler = native()
         assert compiler is not None
         kept: list[object] = []

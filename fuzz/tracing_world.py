@@ -7,6 +7,7 @@ must be over at the end. Some results are NULL.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fsession.btf.catalog import Types
     from fsession.isa.insn import Insn
 
+_MOST_ROUNDS = 1 << 23  # BPF_MAX_LOOPS
 _MORE = 4096  # behind a structure whose last member has no length
 
 
@@ -195,13 +197,16 @@ class TracingWorld(World):
             raise FsessionError("an iterator over an iterator")
         made = Block(4)
         self.memory.add(Region(made.address, made.address + 4, writable=False))
-        self.loops[args[0]] = ([args[1] & 0xFFFF_FFFF, args[2] & 0xFFFF_FFFF], made)
+        start, end = (ctypes.c_int32(arg).value for arg in args[1:3])
+        if not 0 <= end - start <= _MOST_ROUNDS:  # the kernel gives none then
+            start = end
+        self.loops[args[0]] = ([start, end], made)
 
     def next(self, args: Sequence[int]) -> int:
         numbers, block = self.loops[args[0]]
         if numbers[0] >= numbers[1]:
             return 0
-        block.write(numbers[0].to_bytes(4, "little"))
+        block.write(numbers[0].to_bytes(4, "little", signed=True))
         numbers[0] += 1
         return block.address
 
