@@ -11,6 +11,7 @@ import argparse
 import faulthandler
 import os
 import random
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -95,6 +96,9 @@ def execute_tracing(found: Sequence[Program], seed: int, types: Types) -> int:
     """As `execute`; a process also fails where a program leaves something."""
 
     def run(start: int) -> None:
+        faulthandler.disable()
+        for fault in (signal.SIGSEGV, signal.SIGBUS):
+            signal.signal(fault, signal.SIG_DFL)  # the engine's handler mends some
         for number, made in enumerate(found[start : start + BATCH], start):
             for again in range(RUNS):
                 rng = random.Random(seed + RUNS * number + again)
@@ -111,7 +115,6 @@ def _in_processes(count: int, run: Callable[[int], None]) -> int:
         child = os.fork()
         if not child:
             status = 1
-            faulthandler.disable()  # the signal says it
             try:
                 run(start)
                 status = 0
