@@ -84,6 +84,15 @@ ERRORS = [
         1,
         ["fsession: a.o: No such file or directory"],
     ),
+    (
+        "full disk",
+        OSError(errno.ENOSPC, "No space left on device"),
+        1,
+        [
+            "fsession: No space left on device",
+            "  what was to be written is not whole: make room, or write to another disk",
+        ],
+    ),
     ("click", click.UsageError("no such option"), 2, ["fsession: no such option"]),
     (
         "bug",

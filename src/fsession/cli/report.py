@@ -81,7 +81,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, OSError) and not isinstance(error, KernelError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason
     return str(error)
 
 
@@ -93,6 +94,8 @@ def _hint(error: BaseException) -> str:
         return f"  {error.ctx.command_path} --help lists what there is"
     if _is_privilege(error):
         return f"  {_NO_PRIVILEGE if os.geteuid() else _NOT_EVEN_ROOT}"
+    if _is_full_disk(error):
+        return "  what was to be written is not whole: make room, or write to another disk"
     if isinstance(error, VerifierError):
         return "  -v shows the whole log of the verifier"
     if isinstance(error, UnsupportedError):
@@ -106,6 +109,11 @@ def _is_privilege(error: BaseException) -> bool:
     if not isinstance(error, KernelError) or (isinstance(error, VerifierError) and error.log):
         return False
     return error.errno in (errno.EPERM, errno.EACCES)
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full and not isinstance(error, KernelError)
 
 
 def warn(message: str) -> None:
